@@ -1,0 +1,64 @@
+"""One exception per exit code. The command line prints the message as one line and exits with the code."""
+
+from typing import ClassVar
+
+
+class MnistSoftmaxError(Exception):
+    """What went wrong, as one line: ``WHAT: WHERE: expected X, got Y; try Z``.
+
+    Parameters
+    ----------
+    what : what is wrong, in a few words.
+    where : the path or URL concerned.
+    expected, got : what should have been there, and what was.
+    remedy : what the reader can do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, what: str, where: object = None, *, expected: object = None, got: object = None, remedy: str = ""
+    ) -> None:
+        found = f"got {got}" if got is not None else ""
+        if expected is not None:
+            found = f"expected {expected}" + (f", {found}" if found else "")
+        parts = [part for part in (what, "" if where is None else str(where), found) if part]
+        message = ": ".join(parts) + (f"; {remedy}" if remedy else "")
+        # A path or a server's words may hold line breaks or escape codes: the message stays one line.
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
+
+
+class UsageError(MnistSoftmaxError):
+    """Wrong usage or configuration, or a named file or folder that does not exist."""
+
+    exit_code = 2
+
+
+class DownloadError(MnistSoftmaxError):
+    """No mirror delivered, or the dataset is not cached and fetching is forbidden."""
+
+    exit_code = 3
+
+
+class DataError(MnistSoftmaxError):
+    """The data is wrong: a hash, an IDX header, counts, labels, or an image that cannot be read."""
+
+    exit_code = 4
+
+
+class LocalIOError(MnistSoftmaxError):
+    """Local input or output failed: no space, no permission, a lock not got in time, stdout closed."""
+
+    exit_code = 5
+
+
+class WeightsError(MnistSoftmaxError):
+    """Weights, receipt or checkpoint are wrong or do not match each other or the data."""
+
+    exit_code = 6
+
+
+class GateError(MnistSoftmaxError):
+    """A quality gate was missed, or training diverged."""
+
+    exit_code = 7

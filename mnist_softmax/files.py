@@ -1,0 +1,188 @@
+"""The one place that writes files atomically, syncs a folder, takes a lock.
+
+A file gets its final name only when it is complete and on disk: temporary name in the same folder, fsync,
+rename, fsync of the folder. A process that is killed leaves at most a temporary, which the next writer in
+that folder removes.
+"""
+
+import errno
+import hashlib
+import os
+import secrets
+import stat
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from mnist_softmax.errors import LocalIOError, UsageError
+
+_TEMPORARY_PREFIX = ".tmp-mnist-softmax-"
+#: A live writer touches its temporary every few seconds, so an hour without a write means that it is gone.
+_STALE_AFTER_SECONDS = 3600.0
+#: What fsync of a folder answers on file systems that have no such thing.
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
+
+_mine: set[str] = set()  # temporaries that this process is writing now
+
+
+def _host() -> str:
+    uname = getattr(os, "uname", None)
+    name = uname().nodename if uname else os.environ.get("COMPUTERNAME", "")
+    return f"{zlib.crc32(name.encode(errors='replace')):08x}"
+
+
+def _process_lives(pid: int) -> bool:
+    if os.name != "posix":  # os.kill would end the process on Windows
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def remove_stale_temporaries(folder: Path) -> None:
+    """Remove what killed processes left in `folder`.
+
+    A temporary is stale when its process, on this host, is dead, or when nobody wrote to it for an hour.
+    A folder that cannot be listed or a file that cannot be removed is left alone.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith(_TEMPORARY_PREFIX) or entry.name in _mine:
+                continue
+            with suppress(OSError, ValueError):
+                host, pid, _ = entry.name.removeprefix(_TEMPORARY_PREFIX).split("-")
+                # A process of our own number that is not us lived in another container before.
+                dead = host == _host() and (int(pid) == os.getpid() or not _process_lives(int(pid)))
+                if dead or time.time() - entry.stat().st_mtime > _STALE_AFTER_SECONDS:
+                    os.unlink(entry.path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` durable. Does nothing where folders cannot be synced (Windows)."""
+    if os.name != "posix":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(fd)
+
+
+def check_writable_target(path: Path) -> None:
+    """Refuse a path that cannot become a regular file, before any work is done for it.
+
+    Raises
+    ------
+    UsageError : the folder does not exist, or `path` is a folder, a device or a pipe.
+    LocalIOError : the folder may not be written.
+    """
+    target = path.resolve()
+    if not target.parent.is_dir():
+        raise UsageError("no such folder", path.parent, remedy="create it first")
+    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+        raise UsageError("not a regular file", path, remedy="name a file to write")
+    if not os.access(target.parent, os.W_OK):
+        raise LocalIOError("cannot write to the folder", target.parent, got=os.strerror(errno.EACCES))
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Write `path` so that it holds, whatever happens, either its old or its complete new content.
+
+    Yields a binary file; leaving the block without an exception syncs it, renames it to `path` (through a
+    symbolic link, to the file that it names) and syncs the folder. An exception, KeyboardInterrupt
+    included, removes the temporary and leaves `path` as it was.
+
+    Raises
+    ------
+    UsageError : see `check_writable_target`.
+    LocalIOError : the system refused to open, write, sync or rename.
+    """
+    check_writable_target(path)
+    target = path.resolve()
+    remove_stale_temporaries(target.parent)
+    name = f"{_TEMPORARY_PREFIX}{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = target.parent / name
+    _mine.add(name)
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise LocalIOError("cannot write", path, got=error.strerror or error) from error
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+        _mine.discard(name)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex.
+
+    Raises
+    ------
+    OSError : the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class LineLog:
+    """An append-only text file that holds whole lines only, whatever stops the writer.
+
+    Parameters
+    ----------
+    path : the file; created, or cut to its first `keep_bytes` bytes.
+    keep_bytes : how much of an existing file is kept (0: a new log).
+
+    Raises
+    ------
+    LocalIOError : the system refused; the file then ends with the last whole line.
+    """
+
+    def __init__(self, path: Path, keep_bytes: int = 0) -> None:
+        self.path = path
+        self.bytes_written = keep_bytes
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+            self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+            self._cut()
+        except OSError as error:
+            raise LocalIOError("cannot write the log", path, got=error.strerror) from error
+
+    def _cut(self) -> None:
+        if self._regular:  # a pipe or a terminal takes lines too, but cannot be cut
+            os.ftruncate(self._fd, self.bytes_written)
+            os.lseek(self._fd, self.bytes_written, os.SEEK_SET)
+
+    def write(self, line: str) -> None:
+        """Append `line` and a line feed."""
+        data = (line + "\n").encode()
+        try:
+            done = 0
+            while done < len(data):
+                done += os.write(self._fd, data[done:])
+        except OSError as error:
+            with suppress(OSError):
+                self._cut()
+            raise LocalIOError("cannot write the log", self.path, got=error.strerror) from error
+        self.bytes_written += len(data)
+
+    def close(self) -> None:
+        """Sync and close the file."""
+        with suppress(OSError):  # a pipe cannot be synced
+            os.fsync(self._fd)
+        os.close(self._fd)
