@@ -12,7 +12,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,19 @@ _LARGEST_GZIP_RATIO = 1032
 _CHUNK = 1 << 20
 
 
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Writable(Protocol):
+    def write(self, data: Any, /) -> object: ...
+
+
 def _kind(rank: int) -> str:
     return _KINDS.get(rank, f"{rank} dimensions")
 
 
-def read_header(file: BinaryIO, rank: int, where: object) -> tuple[int, ...]:
+def read_header(file: _Readable, rank: int, where: object) -> tuple[int, ...]:
     """Read an IDX header and leave `file` at the first value.
 
     Parameters
@@ -139,16 +147,26 @@ def read_idx_gz(path: Path, rank: int) -> NDArray[np.uint8]:
     return array
 
 
-def write_idx(file: BinaryIO, array: NDArray[np.uint8]) -> None:
+def pack_header(shape: tuple[int, ...]) -> bytes:
+    """The header of an IDX file of unsigned bytes.
+
+    Raises
+    ------
+    ValueError : more than 255 dimensions, or one that does not fit 32 bits.
+    """
+    if len(shape) > 255 or max(shape, default=0) >= 1 << 32:
+        raise ValueError(f"IDX cannot hold the shape {shape}")
+    return bytes((0, 0, _UNSIGNED_BYTE, len(shape))) + struct.pack(f">{len(shape)}I", *shape)
+
+
+def write_idx(file: _Writable, array: NDArray[np.uint8]) -> None:
     """Write a uint8 array of any shape as IDX.
 
     Raises
     ------
-    ValueError : `array` is not uint8, or a dimension does not fit 32 bits.
+    ValueError : `array` is not uint8, or IDX cannot hold its shape.
     """
     if array.dtype != np.uint8:
         raise ValueError(f"IDX here holds uint8, got {array.dtype}")
-    if max(array.shape, default=0) >= 1 << 32:
-        raise ValueError("an IDX dimension holds 32 bits")
-    file.write(bytes((0, 0, _UNSIGNED_BYTE, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape))
+    file.write(pack_header(array.shape))
     file.write(np.ascontiguousarray(array).data)

@@ -1,0 +1,69 @@
+"""From a source to its rows: fetches what is missing, with a bar on a terminal."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_softmax.cli import output
+from mnist_softmax.cli.options import mirrors_from_environment
+from mnist_softmax.datasets import DATASETS
+
+if TYPE_CHECKING:
+    from mnist_softmax.cache import CachedFile
+    from mnist_softmax.data import Source, Split
+    from mnist_softmax.download import Progress
+
+
+@contextmanager
+def _download_bar() -> Iterator["Progress"]:
+    """Turn `download`'s reports into one bar at a time."""
+    from contextlib import ExitStack
+
+    shown: dict[str, Any] = {"name": None, "done": 0, "update": None}
+    with ExitStack() as stack:
+
+        def report(name: str, done: int, total: int) -> None:
+            if name != shown["name"] or done < shown["done"]:
+                stack.close()
+                shown.update(
+                    name=name, done=0, update=stack.enter_context(output.progress_bar(total, name, "B"))
+                )
+            shown["update"](done - shown["done"])
+            shown["done"] = done
+
+        yield report
+
+
+def fetch(dataset: str, cache_dir: Path | None, **options: Any) -> "dict[str, CachedFile]":
+    """Make sure that a dataset is in the cache and right; see `cache.ensure` for `options`."""
+    from mnist_softmax import cache
+
+    options.setdefault("mirrors", mirrors_from_environment())
+    with _download_bar() as progress:
+        return cache.ensure(
+            DATASETS[dataset],
+            cache_dir or cache.default_cache_dir(),
+            progress=progress,
+            notify=output.warn,
+            **options,
+        )
+
+
+def open_split(
+    source: "Source", split: str, cache_dir: Path | None, *, offline: bool, **options: Any
+) -> "Split":
+    """Open a split of a source, fetching its dataset where that is needed and allowed.
+
+    Raises
+    ------
+    MnistSoftmaxError : see `data.folder_split`, `data.sample_split`, `cache.ensure`, `data.cached_split`.
+    """
+    from mnist_softmax import data
+
+    if source.data_dir:
+        return data.folder_split(source.data_dir, split)
+    name = source.dataset or ""
+    if not DATASETS[name].mirrors:
+        return data.sample_split(split)
+    return data.cached_split(fetch(name, cache_dir, offline=offline, **options), split)

@@ -1,0 +1,105 @@
+"""The command group, its commands loaded on demand, and the one place that maps errors to exit codes."""
+
+import importlib
+import os
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from mnist_softmax import __version__
+from mnist_softmax.cli import output
+from mnist_softmax.errors import LocalIOError, MnistSoftmaxError, UsageError
+
+#: In the order in which a newcomer needs them; each is `mnist_softmax.cli.<name>:command`.
+COMMANDS = ("quickstart", "download", "train", "eval")
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"mnist_softmax.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "MNIST_SOFTMAX",
+        "max_content_width": 100,
+    },
+    no_args_is_help=False,
+    epilog="Exit codes: 0 done, 2 usage, 3 no mirror, 4 bad data, 5 local I/O, 6 bad weights, 7 gate missed.",
+)
+@click.version_option(__version__, prog_name=output.PROGRAM)
+def cli() -> None:
+    """Train softmax regression on MNIST with the gradient derived by hand.
+
+    \b
+    Example:
+      mnist-softmax download
+      mnist-softmax train --lr 0.2 --reg 1e-4
+      mnist-softmax eval --min-accuracy 0.92
+    """
+
+
+def _on_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    # The second one stops at once.
+    signal.signal(signal.SIGINT, _die_at_once)
+    signal.signal(signal.SIGTERM, _die_at_once)
+    raise output.Stopped(number)
+
+
+def _die_at_once(number: int, _frame: FrameType | None = None) -> NoReturn:
+    """End the process by a signal, so that a calling shell sees what happened."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)  # process 1 of a container is immune to its own signals
+
+
+def _run() -> int:
+    try:
+        output.prepare_streams()
+        cli.main(prog_name=output.PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else output.PROGRAM
+        message = " ".join(error.format_message().split()).removesuffix(".")
+        return _report(UsageError(f"{message}; try '{command} --help'"))
+    except MnistSoftmaxError as error:
+        return _report(error)
+    except OSError as error:
+        # Whatever the system refused, of which no better account was given where it happened.
+        where = error.filename if isinstance(error.filename, str | os.PathLike) else "local input or output"
+        return _report(LocalIOError("failed", where, got=error.strerror or error))
+    return 0
+
+
+def _report(error: MnistSoftmaxError) -> int:
+    with suppress(MnistSoftmaxError, AttributeError, ValueError):
+        sys.stdout.flush()  # results first: the error is the last line
+    output.fail(str(error))
+    return error.exit_code
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with one of the exit codes of the README."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _on_signal)
+    try:
+        code = _run()
+    except output.Stopped as stopped:
+        _die_at_once(stopped.signal_number)
+    sys.exit(code)

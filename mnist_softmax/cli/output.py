@@ -1,0 +1,125 @@
+"""What the program prints: results on stdout, everything else on stderr, bars on a terminal only."""
+
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from mnist_softmax.errors import LocalIOError
+
+PROGRAM = "mnist-softmax"
+
+
+class Stopped(SystemExit):
+    """A signal, or a broken pipe, ends the program: clean up, then die by it."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(128 + signal_number)
+        self.signal_number = signal_number
+
+
+class _Stdout(io.FileIO):
+    """Standard output that says what is wrong with it, once, instead of failing again at exit."""
+
+    _failed = False
+
+    def write(self, data: Any) -> int:
+        if self._failed:
+            return len(data)
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            self._failed = True
+            raise Stopped(getattr(signal, "SIGPIPE", 13)) from None
+        except OSError as error:
+            self._failed = True
+            raise LocalIOError("cannot write", "stdout", got=error.strerror) from error
+
+
+def prepare_streams() -> None:
+    """Give the three standard streams the behaviour that the rest of the program relies on.
+
+    Raises
+    ------
+    LocalIOError : stdout is closed.
+    """
+    closed = [fd for fd in (0, 1, 2) if not _is_open(fd)]
+    # A file opened later must not become stdout or stderr by taking a free number.
+    for _ in closed:
+        os.open(os.devnull, os.O_RDWR)
+    if 1 in closed or sys.stdout is None:
+        raise LocalIOError("cannot write", "stdout", got="a closed file")
+    encoding = sys.stdout.encoding
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Stdout(1, "w", closefd=False)), encoding=encoding, errors="backslashreplace"
+    )
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def emit(text: str) -> None:
+    """Print a result on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def emit_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object on stdout."""
+    emit(json.dumps(value, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """Print a line on stderr, above a bar if one is drawn. A stderr that is closed or full stops nothing."""
+    with suppress(OSError, ValueError, AttributeError):
+        if _bars:
+            _bars[-1].write(text, file=sys.stderr)
+        else:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
+
+def warn(text: str) -> None:
+    """Print a warning."""
+    note(f"{PROGRAM}: warning: {text}")
+
+
+def fail(text: str) -> None:
+    """Print the one line that an error is."""
+    note(f"{PROGRAM}: error: {text}")
+
+
+_bars: list[Any] = []
+
+
+@contextmanager
+def progress_bar(total: int, what: str, unit: str) -> Iterator[Callable[[int], object]]:
+    """Draw a bar on stderr while the block runs, if stderr is a terminal; yields what moves it on."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # no thread of its own
+    plain = "utf" not in (sys.stderr.encoding or "").lower()
+    with tqdm(
+        total=total, desc=what, unit=unit, unit_scale=True, leave=False, file=sys.stderr, ascii=plain
+    ) as bar:
+        _bars.append(bar)
+        try:
+            yield bar.update
+        finally:
+            _bars.remove(bar)
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as the program prints it: ``92.55 %``."""
+    return "-" if fraction is None else f"{100 * fraction:.2f} %"
