@@ -103,7 +103,7 @@ def map_idx(path: Path, rank: int) -> NDArray[np.uint8]:
         start, count = file.tell(), math.prod(dims)
         _check_size(start + count, os.fstat(file.fileno()).st_size, path)
         if count == 0:
-            return np.zeros(dims, np.uint8)
+            return np.frombuffer(b"", np.uint8).reshape(dims)
         view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return np.frombuffer(view, np.uint8, count, start).reshape(dims)
 

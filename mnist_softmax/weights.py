@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import math
+import tokenize
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,15 @@ _LONGEST_HEADER = 10_000
 #: A receipt of 100,000 epochs is 15 MB.
 _LONGEST_RECEIPT = 64 << 20
 #: What `np.lib.format` raises on headers that are no .npy header.
-_HEADER_ERRORS = (ValueError, TypeError, EOFError, MemoryError, RecursionError, SyntaxError)
+_HEADER_ERRORS = (
+    ValueError,
+    TypeError,
+    EOFError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
+)
 
 
 @dataclass(frozen=True)

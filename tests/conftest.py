@@ -1,0 +1,86 @@
+"""Fixtures that several test files share: the real files, the program as a process, small IDX folders."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from mnist_softmax.idx import write_idx
+
+IMAGE_NAMES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+LABEL_NAMES = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+
+
+class Finished(NamedTuple):
+    """What a process left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self):
+        """The last line of stderr, which is where an error stands."""
+        return self.err.splitlines()[-1] if self.err else ""
+
+
+def clean_environment(**changes):
+    """The environment without this program's variables, with some changes."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MNIST_SOFTMAX_")}
+    return {**kept, **{name: str(value) for name, value in changes.items()}}
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Run ``mnist-softmax`` in a folder of its own, with an empty cache, and return how it finished."""
+
+    def run(*arguments, cwd=tmp_path, timeout=60, stdin=None, **environment):
+        environment.setdefault("MNIST_SOFTMAX_CACHE_DIR", tmp_path / "cache")
+        done = subprocess.run(
+            [sys.executable, "-m", "mnist_softmax", *map(str, arguments)],
+            cwd=cwd,
+            env=clean_environment(**environment),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def mnist_folder():
+    """The folder with the four real MNIST files; without it the tests that need it are skipped."""
+    folder = os.environ.get("MNIST_SOFTMAX_TEST_DATA")
+    if not folder:
+        pytest.skip("MNIST_SOFTMAX_TEST_DATA does not name a folder with the four MNIST files")
+    return Path(folder).resolve()
+
+
+def write_folder(folder, split="train", rows=60, height=8, width=8, classes=10, seed=0):
+    """Write an image and a label file whose classes can be told apart; return (images, labels)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(rows) % classes).astype(np.uint8)
+    prototypes = np.random.default_rng(99).integers(0, 200, (classes, height, width))
+    images = (prototypes[labels] + rng.integers(0, 55, (rows, height, width))).astype(np.uint8)
+    for name, array in ((IMAGE_NAMES[split], images), (LABEL_NAMES[split], labels)):
+        with open(folder / name, "wb") as file:
+            write_idx(file, array)
+    return images, labels
+
+
+@pytest.fixture
+def small_folder(tmp_path):
+    """A folder with a small data set of 8 x 8 images: 300 training rows, 100 test rows, ten classes."""
+    folder = tmp_path / "small"
+    write_folder(folder, "train", rows=300)
+    write_folder(folder, "test", rows=100, seed=1)
+    return folder
