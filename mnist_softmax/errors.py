@@ -17,7 +17,13 @@ class MnistSoftmaxError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(
-        self, what: str, where: object = None, *, expected: object = None, got: object = None, remedy: str = ""
+        self,
+        what: str,
+        where: object = None,
+        *,
+        expected: object = None,
+        got: object = None,
+        remedy: str = "",
     ) -> None:
         found = f"got {got}" if got is not None else ""
         if expected is not None:
