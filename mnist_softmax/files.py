@@ -12,7 +12,7 @@ import secrets
 import stat
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -127,6 +127,46 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             os.unlink(temporary)
         _mine.discard(name)
+
+
+@contextmanager
+def lock(path: Path, timeout: float, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the lock file `path` (created, never removed), as far as the file system can.
+
+    Where it has no locks, or the folder cannot be written, the block runs without one: what it does must
+    be right without it, and the lock only spares work.
+
+    Parameters
+    ----------
+    timeout : seconds to wait for another process.
+    on_wait : called once, after a second of waiting.
+
+    Raises
+    ------
+    LocalIOError : another process held the lock for `timeout` seconds.
+    """
+    from filelock import FileLock, Timeout
+
+    # The fall-back, an existence lock, prints a warning and is not freed by the end of its process.
+    held = FileLock(path, fallback_to_soft=False)
+    before_notice = min(1.0, timeout)
+    try:
+        try:
+            held.acquire(timeout=before_notice)
+        except Timeout:
+            if on_wait is not None:
+                on_wait()
+            held.acquire(timeout=timeout - before_notice)
+    except Timeout as error:
+        waited = f"another process held it for {timeout:g} s"
+        raise LocalIOError("lock not got in time", path, got=waited, remedy="try again later") from error
+    except (OSError, NotImplementedError):
+        pass
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            held.release()
 
 
 def sha256_of(path: Path) -> str:
