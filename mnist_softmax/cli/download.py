@@ -11,7 +11,11 @@ from mnist_softmax.datasets import DATASETS
 from mnist_softmax.errors import UsageError
 
 
-@click.command("download", short_help="Fetch and verify a dataset.")
+@click.command(
+    "download",
+    short_help="Fetch and verify a dataset.",
+    epilog="\b\nExample:\n  mnist-softmax download --dataset fashion-mnist",
+)
 @click.option("--dataset", type=click.Choice(list(DATASETS)), default="mnist", show_default=True)
 @path_option(
     "--from", "from_dir", metavar="DIR", help="A folder with the .gz files, used as the only mirror."
@@ -39,10 +43,6 @@ def command(
     """Fetch a dataset's four IDX files into the cache and verify size and SHA-256 of each.
 
     What is cached already is hashed again; only what is missing or damaged is fetched.
-
-    \b
-    Example:
-      mnist-softmax download --dataset fashion-mnist
     """
     if from_dir and mirrors:
         raise UsageError("--from and --mirror exclude each other")

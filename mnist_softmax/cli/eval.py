@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 FRACTION = FiniteFloat(0, 1)
 
 
-@click.command("eval", short_help="Score weights; fail below a gate.")
+@click.command(
+    "eval",
+    short_help="Score weights; fail below a gate.",
+    epilog="\b\nExample:\n  mnist-softmax eval weights.npy --min-accuracy 0.92",
+)
 @click.argument("weights", type=click.Path(path_type=Path), default="weights.npy")
 @source_options("what the receipt names, else mnist")
 @click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True)
@@ -32,10 +36,6 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     """Score WEIGHTS (default: weights.npy) on the test rows.
 
     Prints accuracy with its 95 % Wilson interval, log loss, and precision and recall per class.
-
-    \b
-    Example:
-      mnist-softmax eval weights.npy --min-accuracy 0.92
     """
     from mnist_softmax import files
     from mnist_softmax import weights as weights_module

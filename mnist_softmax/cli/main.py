@@ -40,17 +40,15 @@ class _LazyGroup(click.Group):
         "max_content_width": 100,
     },
     no_args_is_help=False,
-    epilog="Exit codes: 0 done, 2 usage, 3 no mirror, 4 bad data, 5 local I/O, 6 bad weights, 7 gate missed.",
+    epilog="\b\nExample:\n  mnist-softmax download\n  mnist-softmax train --lr 0.2 --reg 1e-4\n"
+    "  mnist-softmax eval --min-accuracy 0.92",
 )
 @click.version_option(__version__, prog_name=output.PROGRAM)
 def cli() -> None:
     """Train softmax regression on MNIST with the gradient derived by hand.
 
-    \b
-    Example:
-      mnist-softmax download
-      mnist-softmax train --lr 0.2 --reg 1e-4
-      mnist-softmax eval --min-accuracy 0.92
+    Exit codes: 0 done, 2 wrong usage, 3 no mirror delivered, 4 wrong data, 5 local input or output failed, 6
+    wrong weights, 7 a quality gate was missed or training diverged.
     """
 
 

@@ -14,16 +14,16 @@ from mnist_softmax.errors import DataError, DownloadError
 _OUT = Path("quickstart.npy")
 
 
-@click.command("quickstart", short_help="Everything once: get MNIST, train, evaluate.")
+@click.command(
+    "quickstart",
+    short_help="Everything once: get MNIST, train, evaluate.",
+    epilog="\b\nExample:\n  mnist-softmax quickstart",
+)
 @cache_options
 def command(cache_dir: Path | None, offline: bool) -> None:
     """Get MNIST, train, evaluate, and say what to do next.
 
     Where no mirror answers, the sample that is built into the program stands in for MNIST.
-
-    \b
-    Example:
-      mnist-softmax quickstart
     """
     from mnist_softmax import files, weights
     from mnist_softmax.data import Source

@@ -19,7 +19,11 @@ REG = FiniteFloat(0)
 MOMENTUM = FiniteFloat(0, 1, high_open=True)
 
 
-@click.command("train", short_help="Train, and save weights and receipt.")
+@click.command(
+    "train",
+    short_help="Train, and save weights and receipt.",
+    epilog="\b\nExample:\n  mnist-softmax train --lr 0.2 --reg 1e-4 --out weights.npy",
+)
 @config_option
 @source_options("mnist")
 @click.option("--lr", type=LR, default=0.2, show_default=True, help="Learning rate.")
@@ -64,10 +68,6 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
     Every option can also be set in a config file or by environment, such as MNIST_SOFTMAX_TRAIN_LR=0.1; the
     command line wins over the environment, and that over the file.
-
-    \b
-    Example:
-      mnist-softmax train --lr 0.2 --reg 1e-4 --out weights.npy
     """
     from mnist_softmax import files, weights
     from mnist_softmax.data import Source
