@@ -121,7 +121,11 @@ def ensure(
     trusting = not (force or rehash)
     if trusting and (warm := _warm(dataset, folder)):
         return warm
-    _make_folder(cache_dir, folder, create=not offline or from_dir is not None)
+    _check_folder(cache_dir, folder)
+    if not offline or from_dir is not None:
+        _make_folder(folder)
+    elif not folder.is_dir():
+        raise _unavailable(dataset.files[0], folder / dataset.files[0].gz_name, None)
     experience = Experience()
 
     def obtain(file: DataFile, target: Path, found: _Entry | None) -> str:
@@ -153,12 +157,13 @@ def ensure(
         return _repair(dataset, folder, obtain, force=force, notify=notify)
 
 
-def _make_folder(cache_dir: Path, folder: Path, *, create: bool) -> None:
+def _check_folder(cache_dir: Path, folder: Path) -> None:
     for path in (cache_dir, folder):
         if os.path.lexists(path) and not path.is_dir():
             raise UsageError("not a folder", path, remedy="move it away, or choose another --cache-dir")
-    if not create:
-        return
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:

@@ -169,7 +169,8 @@ def _speak(
                     break
                 limit -= len(chunk)
                 inbox.put(chunk)
-            inbox.put("Content-Length" in response.headers or bool(response.raw.chunked))
+            length = response.headers.get("Content-Length", "")
+            inbox.put(length.strip().isdigit() or bool(response.raw.chunked))
     except AttemptError as failure:
         inbox.put(failure)
     # ValueError: requests and http.client let some malformed answers through to the standard library.
