@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,12 @@ class Settings:
     batch_size: int = 128
     seed: int = 0
     val_size: int | None = None
+
+    def for_rows(self, rows: int) -> "Settings":
+        """These settings with `val_size` as it is for `rows` rows."""
+        if self.val_size is not None:
+            return self
+        return replace(self, val_size=min(_LARGEST_DEFAULT_VAL_SIZE, rows // 10))
 
 
 @dataclass(frozen=True)
@@ -101,8 +107,7 @@ def fit(
     """
     started = time.perf_counter()
     rows = len(split.labels)
-    if settings.val_size is None:
-        settings = Settings(**{**asdict(settings), "val_size": min(_LARGEST_DEFAULT_VAL_SIZE, rows // 10)})
+    settings = settings.for_rows(rows)
     train_rows, validation_rows = train_validation_rows(rows, settings.val_size or 0, settings.seed)
     class_names = source.class_names(split)
     facts = {

@@ -106,6 +106,7 @@ def train_and_save(
             text += f", validation loss {entry['validation_loss']:.4f}, accuracy {accuracy}"
         output.note(text)
 
+    settings = settings.for_rows(len(split.labels))
     total = settings.epochs * (len(split.labels) - (settings.val_size or 0))
     with output.progress_bar(total, "training", "row") as advance:
         result = run.fit(
