@@ -1,4 +1,4 @@
-"""One verified file from a list of mirrors, against a server that misbehaves in every way we could think of."""
+"""One verified file from a list of mirrors, against a server that misbehaves in many ways."""
 
 import base64
 import gzip
@@ -273,9 +273,11 @@ def test_a_slow_mirror_above_the_limit_may_take_its_time(tmp_path: Path) -> None
 
 def test_a_file_that_takes_longer_than_its_limit_is_given_up(tmp_path: Path) -> None:
     patience = replace(FAST, slow_bytes_per_second=1, file_seconds=0.5, tries=1)
-    with Server({PATH: drip_after(HEAD, GOOD, 0.02)}) as server:
-        with pytest.raises(DownloadError, match=r"not complete after 0\.5 s"):
-            fetch(FILE, [server.url], tmp_path / "f.gz", patience=patience)
+    with (
+        Server({PATH: drip_after(HEAD, GOOD, 0.02)}) as server,
+        pytest.raises(DownloadError, match=r"not complete after 0\.5 s"),
+    ):
+        fetch(FILE, [server.url], tmp_path / "f.gz", patience=patience)
 
 
 def test_redirects_are_followed_up_to_five(tmp_path: Path) -> None:
@@ -469,7 +471,8 @@ def test_a_folder_that_is_missing_or_does_not_hold_the_file_is_named(tmp_path: P
 def test_importing_the_modules_loads_nothing_heavy() -> None:
     program = (
         "import sys, mnist_softmax.download, mnist_softmax.cache\n"
-        "print({'numpy', 'requests', 'urllib3', 'tqdm', 'click', 'filelock', 'platformdirs'} & set(sys.modules))"
+        "heavy = {'numpy', 'requests', 'urllib3', 'tqdm', 'click', 'filelock', 'platformdirs'}\n"
+        "print(heavy & set(sys.modules))"
     )
     root = Path(__file__).parent.parent
     run = subprocess.run(
