@@ -5,7 +5,7 @@ import heapq
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -115,8 +115,11 @@ def fetch(
             continue
         began = time.monotonic()
         time.sleep(pause)
+        # The third of three mirrors that stall is given up sooner, or they would cost a minute together.
+        left = patience.budget_seconds - known.lost_seconds - pause
+        stall = min(patience.slow_seconds, max(left, patience.slow_seconds / 2))
         try:
-            body = _attempt(base + file.gz_name, file, patience, progress)
+            body = _attempt(base + file.gz_name, file, replace(patience, slow_seconds=stall), progress)
         except AttemptError as failure:
             failures[base] = failure
             known.lost_seconds += time.monotonic() - began

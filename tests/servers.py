@@ -29,7 +29,7 @@ def page(
 def raw(data: bytes) -> Answer:
     """These bytes, then the end of the connection."""
 
-    def answer(connection: socket.socket, stop: threading.Event) -> None:
+    def answer(connection: socket.socket, _stop: threading.Event) -> None:
         connection.sendall(data)
 
     return answer
@@ -42,7 +42,7 @@ def redirect(location: str, status: int = 302) -> Answer:
 def reset_after(data: bytes) -> Answer:
     """These bytes, then a reset."""
 
-    def answer(connection: socket.socket, stop: threading.Event) -> None:
+    def answer(connection: socket.socket, _stop: threading.Event) -> None:
         connection.sendall(data)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -146,7 +146,7 @@ def idx_bytes(dims: tuple[int, ...], seed: int) -> bytes:
 def small_dataset(
     name: str = "small", *, raw_hashes: bool = True, seed: int = 0
 ) -> tuple[Dataset, dict[str, bytes]]:
-    """A dataset of 50 and 20 images of 4 by 5 pixels, with no mirror, and its files by name, packed and not."""
+    """A dataset of 50 and 20 images of 4 by 5 pixels, without mirrors, and its files by name."""
     shapes = {TRAIN_IMAGES: (50, 4, 5), TRAIN_LABELS: (50,), TEST_IMAGES: (20, 4, 5), TEST_LABELS: (20,)}
     files, contents = [], {}
     for number, (file_name, dims) in enumerate(shapes.items()):

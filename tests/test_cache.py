@@ -40,7 +40,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def offline_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object, **kwargs: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a socket was opened")
 
     monkeypatch.setattr(socket, "socket", refuse)
@@ -101,9 +101,10 @@ def test_a_cold_cache_is_filled_with_one_get_per_file(tmp_path: Path, server: Se
     assert sorted(path.name for path in folder.iterdir()) == sorted([*NAMES, ".lock", "stamp.json"])
 
 
+@pytest.mark.usefixtures("offline_sockets")
 @pytest.mark.parametrize("raw_hashes", [True, False])
 def test_a_warm_cache_is_used_without_opening_writing_or_locking_anything(
-    raw_hashes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline_sockets: None
+    raw_hashes: bool, tmp_path: Path
 ) -> None:
     dataset, contents = small_dataset(raw_hashes=raw_hashes)
     for name, content in contents.items():
@@ -176,9 +177,8 @@ def test_offline_a_damaged_packed_file_is_reported_and_an_unpacked_one_is_remade
     assert "mnist-softmax download" in str(caught.value)
 
 
-def test_offline_a_missing_dataset_is_a_download_error_and_nothing_is_created(
-    tmp_path: Path, offline_sockets: None
-) -> None:
+@pytest.mark.usefixtures("offline_sockets")
+def test_offline_a_missing_dataset_is_a_download_error_and_nothing_is_created(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="offline"):
         ensure(DATASET, tmp_path / "c", offline=True, mirrors=["http://127.0.0.1:1/"])
     assert list(tmp_path.iterdir()) == []
@@ -303,7 +303,8 @@ def test_a_cache_that_is_a_file_is_wrong_usage(tmp_path: Path, server: Server) -
         fill(tmp_path, server, offline=True)
 
 
-def test_a_folder_is_taken_as_the_only_mirror_without_a_socket(tmp_path: Path, offline_sockets: None) -> None:
+@pytest.mark.usefixtures("offline_sockets")
+def test_a_folder_is_taken_as_the_only_mirror_without_a_socket(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name, content in CONTENTS.items():
@@ -423,7 +424,7 @@ if locks == "nobody":  # root would be stopped by no mode
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    files = ensure(small_dataset()[0], Path(cache_dir), mirrors=[mirror], patience=Patience(answer_seconds=10))
+    files = ensure(small_dataset()[0], Path(cache_dir), mirrors=[mirror], patience=Patience())
 except MnistSoftmaxError as error:
     print(error)
     sys.exit(error.exit_code)

@@ -1,4 +1,4 @@
-"""One verified file from a list of mirrors, against a server that misbehaves in every way we could think of."""
+"""One verified file from a list of mirrors, against a server that misbehaves in many ways."""
 
 import base64
 import gzip
@@ -227,12 +227,12 @@ def test_a_body_cut_short_is_retried_once_the_next_mirror_has_failed_too(tmp_pat
 
 
 def test_retry_after_is_waited_for_up_to_its_cap(tmp_path: Path) -> None:
-    patience = replace(FAST, retry_after_seconds=0.6)
+    patience = replace(FAST, retry_after_seconds=0.4)
     busy = page(b"", "429 Wait", headers=["Retry-After: 86400"])
     began = time.monotonic()
     with Server({PATH: [busy, page(GOOD)]}) as server:
         fetch(FILE, [server.url], tmp_path / "f.gz", patience=patience)
-    assert 0.6 <= time.monotonic() - began < 1.2
+    assert 0.4 <= time.monotonic() - began < 1.5
 
 
 def test_retries_end_where_the_budget_ends_but_every_mirror_is_asked_once(tmp_path: Path) -> None:
@@ -247,11 +247,22 @@ def test_the_normal_patience_cannot_lose_more_than_a_minute() -> None:
     normal = Patience()
     worst = max(normal.answer_seconds, normal.slow_seconds)
     assert normal.budget_seconds + 5 <= 60  # retries
-    assert 3 * worst <= 60  # the first tries at three mirrors
+    assert 3 * worst <= 60  # the first tries at three mirrors; see the next test
     assert (normal.tries, normal.retry_after_seconds, normal.file_seconds) == (3, 30, 600)
     assert (normal.slow_bytes_per_second, normal.slow_seconds) == (10_000, 20)
     assert QUICK.tries == 1
     assert 3 * QUICK.answer_seconds <= 10
+
+
+def test_the_last_of_many_stalling_mirrors_is_given_up_sooner(tmp_path: Path) -> None:
+    patience = replace(FAST, slow_seconds=0.6, budget_seconds=1.2)
+    began = time.monotonic()
+    with Server({f"/{n}{PATH}": stall_after(HEAD + GOOD[:HALF]) for n in range(3)}) as server:
+        mirrors = [f"{server.url}{n}" for n in range(3)]
+        with pytest.raises(DownloadError):
+            fetch(FILE, mirrors, tmp_path / "f.gz", patience=patience)
+        assert time.monotonic() - began < 1.8  # three times the full window
+        assert len(server.requests) == 3
 
 
 def test_a_slow_mirror_above_the_limit_may_take_its_time(tmp_path: Path) -> None:
@@ -273,9 +284,11 @@ def test_a_slow_mirror_above_the_limit_may_take_its_time(tmp_path: Path) -> None
 
 def test_a_file_that_takes_longer_than_its_limit_is_given_up(tmp_path: Path) -> None:
     patience = replace(FAST, slow_bytes_per_second=1, file_seconds=0.5, tries=1)
-    with Server({PATH: drip_after(HEAD, GOOD, 0.02)}) as server:
-        with pytest.raises(DownloadError, match=r"not complete after 0\.5 s"):
-            fetch(FILE, [server.url], tmp_path / "f.gz", patience=patience)
+    with (
+        Server({PATH: drip_after(HEAD, GOOD, 0.02)}) as server,
+        pytest.raises(DownloadError, match=r"not complete after 0\.5 s"),
+    ):
+        fetch(FILE, [server.url], tmp_path / "f.gz", patience=patience)
 
 
 def test_redirects_are_followed_up_to_five(tmp_path: Path) -> None:
@@ -301,7 +314,7 @@ def test_a_port_where_nobody_listens_is_an_error_of_that_mirror(tmp_path: Path) 
 
 def test_a_server_that_does_not_speak_tls_is_an_error_of_that_mirror(tmp_path: Path) -> None:
     with Server({PATH: page(GOOD)}) as server, pytest.raises(DownloadError):
-        fetch(FILE, [server.url.replace("http:", "https:")], tmp_path / "f.gz", patience=FAST)
+        fetch(FILE, ["https" + server.url[4:]], tmp_path / "f.gz", patience=replace(FAST, tries=1))
 
 
 def test_a_name_that_does_not_resolve_is_asked_for_once_in_a_run(
@@ -469,7 +482,8 @@ def test_a_folder_that_is_missing_or_does_not_hold_the_file_is_named(tmp_path: P
 def test_importing_the_modules_loads_nothing_heavy() -> None:
     program = (
         "import sys, mnist_softmax.download, mnist_softmax.cache\n"
-        "print({'numpy', 'requests', 'urllib3', 'tqdm', 'click', 'filelock', 'platformdirs'} & set(sys.modules))"
+        "heavy = {'numpy', 'requests', 'urllib3', 'tqdm', 'click', 'filelock', 'platformdirs'}\n"
+        "print(heavy & set(sys.modules))"
     )
     root = Path(__file__).parent.parent
     run = subprocess.run(

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from mnist_softmax import files
 from mnist_softmax.errors import LocalIOError, UsageError
 from mnist_softmax.files import LineLog, atomic_write, lock, remove_stale_temporaries, sha256_of
 
@@ -38,9 +37,14 @@ def test_an_exception_leaves_the_old_content_and_no_temporary(
 ) -> None:
     target = tmp_path / "f"
     target.write_bytes(b"old")
-    with pytest.raises(error), atomic_write(target) as out:
-        out.write(b"new")
-        raise error
+
+    def write_and_fail() -> None:
+        with atomic_write(target) as out:
+            out.write(b"new")
+            raise error
+
+    with pytest.raises(error):
+        write_and_fail()
     assert target.read_bytes() == b"old"
     assert temporaries(tmp_path) == []
 
@@ -53,7 +57,7 @@ def test_a_refusal_of_the_system_is_a_local_error_that_says_why(
     target = tmp_path / "f"
     target.write_bytes(b"old")
 
-    def refuse(*args: object) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, call, refuse)
@@ -203,7 +207,7 @@ def test_a_file_system_without_locks_is_worked_on_without_one_and_in_silence(
 ) -> None:
     fcntl = pytest.importorskip("fcntl")
 
-    def refuse(*args: object) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
@@ -243,7 +247,7 @@ def test_a_log_holds_whole_lines_only_when_the_disk_is_full(
         return write(fd, data[:4])
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, "write", full)
+        patch.setattr(os, "write", full)
         with pytest.raises(LocalIOError, match="No space left"):
             log.write("second")
     assert (tmp_path / "log").read_bytes() == b"first\n"
