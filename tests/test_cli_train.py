@@ -344,7 +344,7 @@ def test_the_sample_trains_in_a_moment(program):
 
 def test_labels_above_nine_are_classes_too(program, tmp_path):
     folder = tmp_path / "d"
-    images, labels = write_folder(folder)
+    _images, labels = write_folder(folder)
     with open(folder / LABEL_NAMES["train"], "wb") as file:
         write_idx(file, labels + 246)
     assert program("train", "--data-dir", "d").code == 0

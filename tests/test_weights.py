@@ -1,5 +1,6 @@
 """The weights file and its receipt: a pair at every instant, and nothing hostile gets in."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -193,10 +194,8 @@ def test_a_kill_between_any_two_renames_leaves_a_pair(tmp_path, monkeypatch, old
             done.append(names)
 
         monkeypatch.setattr(files.os, "replace", replace)
-        try:
+        with contextlib.suppress(Stop):
             weights.save(path, PARAMETERS * 2, receipt(note="new"))
-        except Stop:
-            pass
         monkeypatch.setattr(files.os, "replace", real_replace)
         if not path.exists():
             assert old == "nothing"
