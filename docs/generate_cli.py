@@ -23,6 +23,7 @@ def cli_reference() -> str:
     parts = [_HEAD, f"## mnist-softmax\n\n```text\n{cli.get_help(root)}\n```\n"]
     for name in COMMANDS:
         command = cli.get_command(root, name)
+        assert command is not None
         context = click.Context(command, info_name=name, parent=root, terminal_width=100)
         parts.append(f"## mnist-softmax {name}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)

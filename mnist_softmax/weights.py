@@ -270,7 +270,7 @@ def _check_receipt(receipt: dict[str, Any], shape: tuple[int, ...], path: Path) 
     def is_text_or_null(value: object) -> bool:
         return value is None or isinstance(value, str)
 
-    checks = {
+    checks: dict[str, Callable[[Any], bool]] = {
         "format": lambda value: value == RECEIPT_FORMAT,
         "dataset": lambda value: value is None or value in DATASETS,
         "data_dir": is_text_or_null,

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pytest
@@ -23,22 +23,37 @@ class Finished(NamedTuple):
     err: str
 
     @property
-    def error(self):
+    def error(self) -> Any:
         """The last line of stderr, which is where an error stands."""
         return self.err.splitlines()[-1] if self.err else ""
 
 
-def clean_environment(**changes):
+class Program(Protocol):
+    """The fixture `program`: arguments in, what the process left out."""
+
+    def __call__(
+        self,
+        *arguments: object,
+        cwd: Path = ...,
+        timeout: float = ...,
+        stdin: str | None = ...,
+        **environment: object,
+    ) -> Finished: ...
+
+
+def clean_environment(**changes: Any) -> Any:
     """The environment without this program's variables, with some changes."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MNIST_SOFTMAX_")}
     return {**kept, **{name: str(value) for name, value in changes.items()}}
 
 
 @pytest.fixture
-def program(tmp_path):
+def program(tmp_path: Path) -> Any:
     """Run ``mnist-softmax`` in a folder of its own, with an empty cache, and return how it finished."""
 
-    def run(*arguments, cwd=tmp_path, timeout=60, stdin=None, **environment):
+    def run(
+        *arguments: Any, cwd: Path = tmp_path, timeout: Any = 60, stdin: Any = None, **environment: Any
+    ) -> Any:
         environment.setdefault("MNIST_SOFTMAX_CACHE_DIR", tmp_path / "cache")
         done = subprocess.run(
             [sys.executable, "-m", "mnist_softmax", *map(str, arguments)],
@@ -56,7 +71,7 @@ def program(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def mnist_folder():
+def mnist_folder() -> Any:
     """The folder with the four real MNIST files; without it the tests that need it are skipped."""
     folder = os.environ.get("MNIST_SOFTMAX_TEST_DATA")
     if not folder:
@@ -64,7 +79,15 @@ def mnist_folder():
     return Path(folder).resolve()
 
 
-def write_folder(folder, split="train", rows=60, height=8, width=8, classes=10, seed=0):
+def write_folder(
+    folder: Path,
+    split: str = "train",
+    rows: int = 60,
+    height: int = 8,
+    width: int = 8,
+    classes: int = 10,
+    seed: int = 0,
+) -> Any:
     """Write an image and a label file whose classes can be told apart; return (images, labels)."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -78,9 +101,20 @@ def write_folder(folder, split="train", rows=60, height=8, width=8, classes=10, 
 
 
 @pytest.fixture
-def small_folder(tmp_path):
+def small_folder(tmp_path: Path) -> Any:
     """A folder with a small data set of 8 x 8 images: 300 training rows, 100 test rows, ten classes."""
     folder = tmp_path / "small"
     write_folder(folder, "train", rows=300)
     write_folder(folder, "test", rows=100, seed=1)
     return folder
+
+
+def pytest_sessionfinish(session: Any, exitstatus: Any) -> None:
+    """Under MNIST_SOFTMAX_TEST_NO_SKIPS (CI sets it) a run with a skipped test has failed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if os.environ.get("MNIST_SOFTMAX_TEST_NO_SKIPS") and skipped and exitstatus == pytest.ExitCode.OK:
+        reporter.write_line(
+            f"\n{len(skipped)} tests were skipped, and MNIST_SOFTMAX_TEST_NO_SKIPS is set", red=True
+        )
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
-from conftest import clean_environment, write_folder
+from conftest import Program, clean_environment, write_folder
 
 import mnist_softmax
 from mnist_softmax import errors
@@ -27,7 +28,7 @@ ORDER = (
 )
 
 
-def imports_of(path):
+def imports_of(path: Path) -> Any:
     """Modules of the package that a file imports, at its top or inside a function."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("mnist_softmax"):
@@ -39,16 +40,16 @@ def imports_of(path):
 
 
 @pytest.mark.parametrize("module", ORDER)
-def test_a_module_imports_only_from_what_stands_before_it(module):
+def test_a_module_imports_only_from_what_stands_before_it(module: Any) -> None:
     allowed = {*ORDER[: ORDER.index(module)], "__version__"}
     assert set(imports_of(PACKAGE / f"{module}.py")) <= allowed
 
 
-def test_every_module_has_its_place_in_the_order():
+def test_every_module_has_its_place_in_the_order() -> None:
     assert {path.stem for path in PACKAGE.glob("*.py")} == {*ORDER, "__init__", "__main__"}
 
 
-def test_only_the_command_line_imports_click_and_tqdm_prints_or_exits():
+def test_only_the_command_line_imports_click_and_tqdm_prints_or_exits() -> None:
     for path in PACKAGE.rglob("*.py"):
         if path.parent.name == "cli" or path.stem == "make":
             continue
@@ -60,7 +61,7 @@ def test_only_the_command_line_imports_click_and_tqdm_prints_or_exits():
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_imports_neither_numpy_nor_requests_nor_tqdm(command, flag):
+def test_help_imports_neither_numpy_nor_requests_nor_tqdm(command: Any, flag: Any) -> None:
     code = (
         "import sys; sys.argv = ['mnist-softmax', *sys.argv[1:]]\n"
         "from mnist_softmax.cli.main import main\n"
@@ -75,12 +76,13 @@ def test_help_imports_neither_numpy_nor_requests_nor_tqdm(command, flag):
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
-def test_every_help_ends_with_an_example_that_names_known_options(name):
+def test_every_help_ends_with_an_example_that_names_known_options(name: str) -> None:
     # click keeps the first help option it makes, so the context must be that of the program.
     context = click.Context(cli, info_name="mnist-softmax", **cli.context_settings)
     text = cli.get_help(context)
     if name:
         command = cli.get_command(context, name)
+        assert command is not None
         text = command.get_help(click.Context(command, info_name=name, parent=context))
     example = text[text.index("Example:") :]
     assert "Options:" not in example
@@ -88,11 +90,12 @@ def test_every_help_ends_with_an_example_that_names_known_options(name):
     assert all(words[0] == "mnist-softmax" for words in lines)
     for words in lines:
         used = cli.get_command(context, words[1])
+        assert used is not None
         options = {option for param in used.params for option in param.opts}
         assert {word for word in words if word.startswith("--")} <= options
 
 
-def test_the_command_reference_is_up_to_date():
+def test_the_command_reference_is_up_to_date() -> None:
     sys.path.insert(0, str(ROOT / "docs"))
     try:
         from generate_cli import cli_reference
@@ -101,7 +104,7 @@ def test_the_command_reference_is_up_to_date():
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == cli_reference(), "run make docs"
 
 
-def test_version_is_that_of_the_package(program):
+def test_version_is_that_of_the_package(program: Program) -> None:
     assert program("--version").out == f"mnist-softmax, version {mnist_softmax.__version__}\n"
 
 
@@ -125,7 +128,9 @@ def test_version_is_that_of_the_package(program):
         (["download", "--from", "missing"], "missing"),
     ],
 )
-def test_wrong_usage_is_exit_2_and_one_line_that_names_it(program, arguments, words):
+def test_wrong_usage_is_exit_2_and_one_line_that_names_it(
+    program: Program, arguments: Any, words: str
+) -> None:
     done = program(*arguments)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("mnist-softmax: error: ")
@@ -155,7 +160,7 @@ def test_wrong_usage_is_exit_2_and_one_line_that_names_it(program, arguments, wo
         ("--dataset", "cifar"),
     ],
 )
-def test_a_wrong_value_is_exit_2_and_names_the_option(program, option, value):
+def test_a_wrong_value_is_exit_2_and_names_the_option(program: Program, option: Any, value: Any) -> None:
     done = program("train", option, value)
     assert done.code == 2
     assert option in done.error
@@ -164,14 +169,14 @@ def test_a_wrong_value_is_exit_2_and_names_the_option(program, option, value):
     assert program("train", **environment).code == 2
 
 
-def test_offline_with_an_empty_cache_is_exit_3(program):
+def test_offline_with_an_empty_cache_is_exit_3(program: Program) -> None:
     done = program("train", "--offline")
     assert done.code == 3
     assert done.err.count("\n") == 1
     assert program("train", MNIST_SOFTMAX_OFFLINE=1).code == 3
 
 
-def test_exceptions_have_the_exit_codes_of_the_design():
+def test_exceptions_have_the_exit_codes_of_the_design() -> None:
     codes = {kind.__name__: kind.exit_code for kind in errors.MnistSoftmaxError.__subclasses__()}
     assert codes == {
         "UsageError": 2,
@@ -183,12 +188,12 @@ def test_exceptions_have_the_exit_codes_of_the_design():
     }
 
 
-def test_a_message_is_one_line_whatever_is_in_it():
+def test_a_message_is_one_line_whatever_is_in_it() -> None:
     error = errors.DataError("bad\nnews", "a\x1b[31m\rname", expected="x", got="y\u2028", remedy="try z")
     assert str(error) == "bad\\nnews: a\\x1b[31m\\rname: expected x, got y\\u2028; try z"
 
 
-def test_a_bug_keeps_its_traceback(tmp_path):
+def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
     code = "from mnist_softmax.cli import main, output\noutput.prepare_streams = lambda: 1 / 0\nmain.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -201,7 +206,7 @@ SMOKE = "train --dataset mnist-sample --epochs 1 --out w.npy"
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX shells and signals")
 
 
-def shell(line, folder, **environment):
+def shell(line: Any, folder: Path, **environment: Any) -> Any:
     program = f"{sys.executable} -m mnist_softmax"
     return subprocess.run(
         ["bash", "-c", line.replace("PROGRAM", program)],
@@ -218,7 +223,7 @@ def shell(line, folder, **environment):
 @posix
 @pytest.mark.parametrize("what", [SMOKE, "--help", "train --help", "--version"])
 @pytest.mark.parametrize("stdout", [">/dev/full", ">&-"])
-def test_a_full_or_closed_stdout_is_exit_5(tmp_path, what, stdout):
+def test_a_full_or_closed_stdout_is_exit_5(tmp_path: Path, what: Any, stdout: Any) -> None:
     if stdout == ">/dev/full" and not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     done = shell(f"PROGRAM {what} {stdout}", tmp_path)
@@ -229,7 +234,7 @@ def test_a_full_or_closed_stdout_is_exit_5(tmp_path, what, stdout):
 
 
 @posix
-def test_a_broken_pipe_is_silent_and_ends_by_sigpipe(tmp_path):
+def test_a_broken_pipe_is_silent_and_ends_by_sigpipe(tmp_path: Path) -> None:
     # The reader is gone before the program writes: it waits for a file that the reader leaves.
     done = shell("{ sleep 0.5; PROGRAM --help; echo $? >code; } | true; sleep 1.5; cat code >&2", tmp_path)
     deadline = time.monotonic() + 20
@@ -242,7 +247,7 @@ def test_a_broken_pipe_is_silent_and_ends_by_sigpipe(tmp_path):
 
 
 @posix
-def test_a_closed_or_full_stderr_stops_nothing(tmp_path):
+def test_a_closed_or_full_stderr_stops_nothing(tmp_path: Path) -> None:
     for stderr in ("2>&-", "2>/dev/full" if Path("/dev/full").exists() else "2>&-"):
         done = shell(f"PROGRAM {SMOKE} --json {stderr}", tmp_path)
         assert done.returncode == 0
@@ -259,7 +264,7 @@ def test_a_closed_or_full_stderr_stops_nothing(tmp_path):
         {"LC_ALL": "POSIX", "PYTHONUTF8": "0"},
     ],
 )
-def test_any_encoding_will_do(tmp_path, environment):
+def test_any_encoding_will_do(tmp_path: Path, environment: Any) -> None:
     folder = tmp_path / "donn\u00e9es-\u624b"
     write_folder(folder, "train")
     write_folder(folder, "test")
@@ -271,7 +276,7 @@ def test_any_encoding_will_do(tmp_path, environment):
     assert done.returncode == 0, done.stderr
 
 
-def test_nothing_but_text_goes_to_a_file(program):
+def test_nothing_but_text_goes_to_a_file(program: Program) -> None:
     done = program("train", "--dataset", "mnist-sample", "--epochs", 2)
     assert done.code == 0
     for stream in (done.out, done.err):
@@ -282,7 +287,7 @@ def test_nothing_but_text_goes_to_a_file(program):
 
 
 @posix
-def test_a_bar_is_drawn_on_a_terminal_only(tmp_path):
+def test_a_bar_is_drawn_on_a_terminal_only(tmp_path: Path) -> None:
     import fcntl
     import pty
     import struct
@@ -320,7 +325,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(tmp_path):
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_training_by_that_signal_and_keeps_a_checkpoint(tmp_path, number):
+def test_a_signal_ends_training_by_that_signal_and_keeps_a_checkpoint(tmp_path: Path, number: int) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "mnist_softmax", *SMOKE.split(), "--epochs", "100000"],
         cwd=tmp_path,
@@ -329,6 +334,7 @@ def test_a_signal_ends_training_by_that_signal_and_keeps_a_checkpoint(tmp_path, 
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stderr is not None
     assert process.stderr.readline().startswith("epoch 1/")
     time.sleep(0.2)
     started = time.monotonic()
@@ -342,7 +348,7 @@ def test_a_signal_ends_training_by_that_signal_and_keeps_a_checkpoint(tmp_path, 
 
 
 @posix
-def test_an_ignored_sigint_stays_ignored(tmp_path):
+def test_an_ignored_sigint_stays_ignored(tmp_path: Path) -> None:
     # As after "command &" in a shell script, or under nohup.
     done = shell("trap '' INT; PROGRAM --version & p=$!; kill -INT $p; wait $p", tmp_path)
     assert done.returncode == 0

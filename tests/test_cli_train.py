@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from conftest import IMAGE_NAMES, LABEL_NAMES, clean_environment, write_folder
+from conftest import IMAGE_NAMES, LABEL_NAMES, Program, clean_environment, write_folder
 
 from mnist_softmax import softmax, weights
 from mnist_softmax.data import folder_split, one_hot, train_validation_rows
@@ -18,7 +21,7 @@ from mnist_softmax.idx import write_idx
 SAMPLE = ("--dataset", "mnist-sample")
 
 
-def test_train_then_eval_works_with_nothing_said(program, tmp_path):
+def test_train_then_eval_works_with_nothing_said(program: Program, tmp_path: Path) -> None:
     trained = program("train", *SAMPLE)
     assert trained.code == 0
     assert trained.out.startswith("weights.npy: loss ")
@@ -32,7 +35,9 @@ def test_train_then_eval_works_with_nothing_said(program, tmp_path):
     assert float(scored.out.split()[1]) > 88
 
 
-def test_json_has_the_keys_of_the_design_and_exact_figures(program, tmp_path, small_folder):
+def test_json_has_the_keys_of_the_design_and_exact_figures(
+    program: Program, tmp_path: Path, small_folder: Path
+) -> None:
     done = program(
         "train", "--data-dir", small_folder, "--epochs", 3, "--reg", 0.01, "--out", "w.npy", "--json"
     )
@@ -63,7 +68,9 @@ def test_json_has_the_keys_of_the_design_and_exact_figures(program, tmp_path, sm
     assert facts["validation_accuracy"] == pytest.approx(right[held_out].mean())
 
 
-def test_the_receipt_tells_how_the_weights_were_made(program, tmp_path, small_folder):
+def test_the_receipt_tells_how_the_weights_were_made(
+    program: Program, tmp_path: Path, small_folder: Path
+) -> None:
     arguments = "--lr 0.3 --reg 0.001 --epochs 4 --batch-size 50 --momentum 0.5 --schedule constant --seed 7 --val-size 20"
     program("train", "--data-dir", small_folder, *arguments.split())
     receipt = json.loads((tmp_path / "weights.json").read_text())
@@ -86,7 +93,9 @@ def test_the_receipt_tells_how_the_weights_were_made(program, tmp_path, small_fo
     assert "previous" not in receipt
 
 
-def test_the_log_is_the_history_line_by_line_and_a_new_run_overwrites_it(program, tmp_path, small_folder):
+def test_the_log_is_the_history_line_by_line_and_a_new_run_overwrites_it(
+    program: Program, tmp_path: Path, small_folder: Path
+) -> None:
     for epochs in (5, 3):
         program("train", "--data-dir", small_folder, "--epochs", epochs, "--log", "log.jsonl")
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
@@ -97,10 +106,10 @@ def test_the_log_is_the_history_line_by_line_and_a_new_run_overwrites_it(program
     assert losses == sorted(losses, reverse=True)
 
 
-def test_two_runs_give_the_same_bytes_under_any_number_of_threads(program, tmp_path):
+def test_two_runs_give_the_same_bytes_under_any_number_of_threads(program: Program, tmp_path: Path) -> None:
     kept = set()
     for threads in (None, 1, 2, 4):
-        environment = {"OPENBLAS_NUM_THREADS": threads} if threads else {}
+        environment: Any = {"OPENBLAS_NUM_THREADS": threads} if threads else {}
         assert program("train", *SAMPLE, "--epochs", 2, **environment).code == 0
         kept.add((tmp_path / "weights.npy").read_bytes())
     assert len(kept) == 1
@@ -111,7 +120,9 @@ def test_two_runs_give_the_same_bytes_under_any_number_of_threads(program, tmp_p
 @pytest.mark.parametrize(
     ("height", "width", "classes"), [(1, 1, 2), (5, 3, 4), (8, 8, 10), (28, 28, 47), (3, 3, 256)]
 )
-def test_any_image_size_and_up_to_256_classes(program, tmp_path, height, width, classes):
+def test_any_image_size_and_up_to_256_classes(
+    program: Program, tmp_path: Path, height: int, width: int, classes: int
+) -> None:
     for split in ("train", "test"):
         write_folder(tmp_path / "d", split, rows=600, height=height, width=width, classes=classes)
     done = program("train", "--data-dir", "d", "--val-size", 0)
@@ -122,7 +133,7 @@ def test_any_image_size_and_up_to_256_classes(program, tmp_path, height, width, 
     assert scored["accuracy"] > 1.5 / classes
 
 
-def test_no_validation_rows_are_null(program, tmp_path, small_folder):
+def test_no_validation_rows_are_null(program: Program, tmp_path: Path, small_folder: Path) -> None:
     done = program("train", "--data-dir", small_folder, "--val-size", 0, "--json")
     assert json.loads(done.out)["validation_accuracy"] is None
     assert "validation" not in done.err
@@ -130,12 +141,12 @@ def test_no_validation_rows_are_null(program, tmp_path, small_folder):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 9, 10, 127, 129])
-def test_few_rows_and_batches_that_do_not_divide_them(program, tmp_path, rows):
+def test_few_rows_and_batches_that_do_not_divide_them(program: Program, tmp_path: Path, rows: int) -> None:
     write_folder(tmp_path / "d", rows=rows)
     assert program("train", "--data-dir", "d", "--epochs", 2).code == 0
 
 
-def test_a_run_that_diverges_is_exit_7_and_keeps_the_good_weights(program, tmp_path):
+def test_a_run_that_diverges_is_exit_7_and_keeps_the_good_weights(program: Program, tmp_path: Path) -> None:
     program("train", *SAMPLE, "--epochs", 1)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     done = program("train", *SAMPLE, "--lr", "1e30")
@@ -145,7 +156,7 @@ def test_a_run_that_diverges_is_exit_7_and_keeps_the_good_weights(program, tmp_p
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
-WRONG_DATA = {
+WRONG_DATA: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "59 labels for 60 images": ("labels", lambda raw: raw[:4] + (59).to_bytes(4, "big") + raw[8:-1]),
     "images cut short": ("images", lambda raw: raw[:-100]),
     "a header that claims 4 billion rows": ("images", lambda raw: raw[:4] + b"\xff\xff\xff\xff" + raw[8:]),
@@ -155,7 +166,7 @@ WRONG_DATA = {
 
 
 @pytest.mark.parametrize("fault", WRONG_DATA)
-def test_wrong_data_is_exit_4_and_one_line(program, tmp_path, fault):
+def test_wrong_data_is_exit_4_and_one_line(program: Program, tmp_path: Path, fault: str) -> None:
     write_folder(tmp_path / "d")
     which, damage = WRONG_DATA[fault]
     for name in (IMAGE_NAMES["train"], LABEL_NAMES["train"]):
@@ -172,11 +183,11 @@ def test_wrong_data_is_exit_4_and_one_line(program, tmp_path, fault):
 # Configuration ------------------------------------------------------------------------------------------------------
 
 
-def settings_of(tmp_path):
+def settings_of(tmp_path: Path) -> Any:
     return json.loads((tmp_path / "weights.json").read_text())["settings"]
 
 
-def test_file_environment_and_command_line_win_in_this_order(program, tmp_path):
+def test_file_environment_and_command_line_win_in_this_order(program: Program, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         'dataset = "mnist-sample"\nlr = 0.1\nreg = 1\nepochs = 1\nbatch_size = 200\nmomentum = 0\nlog = "l.jsonl"\n'
     )
@@ -200,11 +211,13 @@ def test_file_environment_and_command_line_win_in_this_order(program, tmp_path):
     assert (tmp_path / "l.jsonl").exists()
 
 
-def test_dataset_and_data_dir_count_as_one_option(program, tmp_path, small_folder):
+def test_dataset_and_data_dir_count_as_one_option(
+    program: Program, tmp_path: Path, small_folder: Path
+) -> None:
     (tmp_path / "c.toml").write_text('dataset = "kmnist"\nepochs = 1\n')
     by_line = program("train", "--config", "c.toml", "--data-dir", small_folder, "--json")
     assert json.loads(by_line.out)["dataset"] == str(small_folder)
-    environment = {"MNIST_SOFTMAX_TRAIN_DATASET": "mnist-sample"}
+    environment: Any = {"MNIST_SOFTMAX_TRAIN_DATASET": "mnist-sample"}
     by_environment = program("train", "--config", "c.toml", "--json", **environment)
     assert json.loads(by_environment.out)["dataset"] == "mnist-sample"
     line_over_environment = program(
@@ -238,7 +251,7 @@ WRONG_CONFIGS = {
 
 
 @pytest.mark.parametrize("fault", WRONG_CONFIGS)
-def test_a_wrong_config_is_exit_2_and_names_the_key(program, tmp_path, fault):
+def test_a_wrong_config_is_exit_2_and_names_the_key(program: Program, tmp_path: Path, fault: str) -> None:
     text, name = WRONG_CONFIGS[fault]
     (tmp_path / "c.toml").write_text(f"{text}\n")
     done = program("train", "--config", "c.toml", *SAMPLE)
@@ -249,14 +262,14 @@ def test_a_wrong_config_is_exit_2_and_names_the_key(program, tmp_path, fault):
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[" * 5000, b"a." * 5000 + b"b=1", b"#" * (1 << 21)])
-def test_a_hostile_config_is_exit_2(program, tmp_path, content):
+def test_a_hostile_config_is_exit_2(program: Program, tmp_path: Path, content: Any) -> None:
     (tmp_path / "c.toml").write_bytes(content)
     done = program("train", "--config", "c.toml")
     assert done.code == 2
     assert done.err.count("\n") == 1
 
 
-def test_every_option_can_stand_in_a_config(program, tmp_path, small_folder):
+def test_every_option_can_stand_in_a_config(program: Program, tmp_path: Path, small_folder: Path) -> None:
     (tmp_path / "c.toml").write_text(
         f'data_dir = "{small_folder.as_posix()}"\ncache_dir = "c"\noffline = true\nlr = 1\nreg = 0\nepochs = 1\n'
         'batch_size = 10\nmomentum = 0\nschedule = "constant"\nseed = 3\nval_size = 5\nout = "x.npy"\n'
@@ -272,7 +285,7 @@ def test_every_option_can_stand_in_a_config(program, tmp_path, small_folder):
 LONG = (*SAMPLE, "--epochs", "60", "--log", "log.jsonl", "--val-size", "2000")
 
 
-def outcome(folder):
+def outcome(folder: Path) -> Any:
     """What a run left, but for times and versions of the clock."""
     receipt = json.loads((folder / "weights.json").read_text())
     del receipt["seconds"]
@@ -281,7 +294,7 @@ def outcome(folder):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_resumed_run_equals_an_uninterrupted_one(program, tmp_path, number):
+def test_a_resumed_run_equals_an_uninterrupted_one(program: Program, tmp_path: Path, number: int) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
     assert program("train", *LONG, cwd=whole).code == 0
@@ -292,6 +305,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(program, tmp_path, number):
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stderr is not None
     while not process.stderr.readline().startswith("epoch 20/"):
         pass
     process.send_signal(number)
@@ -308,13 +322,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one(program, tmp_path, number):
     assert not (tmp_path / "weights.npy.checkpoint").exists()
 
 
-def test_resume_without_a_checkpoint_starts_from_the_beginning_and_says_so(program, tmp_path, small_folder):
+def test_resume_without_a_checkpoint_starts_from_the_beginning_and_says_so(
+    program: Program, tmp_path: Path, small_folder: Path
+) -> None:
     done = program("train", "--data-dir", small_folder, "--resume")
     assert done.code == 0
     assert "warning: no checkpoint" in done.err
 
 
-def test_a_damaged_checkpoint_is_exit_6_with_resume_and_discarded_without(program, tmp_path, small_folder):
+def test_a_damaged_checkpoint_is_exit_6_with_resume_and_discarded_without(
+    program: Program, tmp_path: Path, small_folder: Path
+) -> None:
     checkpoint = tmp_path / "weights.npy.checkpoint"
     for content in (b"", b"rubbish", b"{}\n", b"[" * 10_000):
         checkpoint.write_bytes(content)
@@ -326,9 +344,9 @@ def test_a_damaged_checkpoint_is_exit_6_with_resume_and_discarded_without(progra
     assert not checkpoint.exists()
 
 
-def test_a_log_that_cannot_be_written_is_exit_5(program, tmp_path, small_folder):
+def test_a_log_that_cannot_be_written_is_exit_5(program: Program, tmp_path: Path, small_folder: Path) -> None:
     full = "/dev/full"
-    if not os.path.exists(full):
+    if not Path(full).exists():
         pytest.skip("this system has no /dev/full")
     done = program("train", "--data-dir", small_folder, "--log", full)
     assert done.code in {2, 5}
@@ -336,13 +354,13 @@ def test_a_log_that_cannot_be_written_is_exit_5(program, tmp_path, small_folder)
     assert not (tmp_path / "weights.npy").exists()
 
 
-def test_the_sample_trains_in_a_moment(program):
+def test_the_sample_trains_in_a_moment(program: Program) -> None:
     started = time.monotonic()
     assert program("train", *SAMPLE).code == 0
     assert time.monotonic() - started < 6
 
 
-def test_labels_above_nine_are_classes_too(program, tmp_path):
+def test_labels_above_nine_are_classes_too(program: Program, tmp_path: Path) -> None:
     folder = tmp_path / "d"
     _images, labels = write_folder(folder)
     with open(folder / LABEL_NAMES["train"], "wb") as file:

@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from mnist_softmax.idx import write_idx
 
 
 @pytest.mark.parametrize("form", ["raw", "raw with a dot", "gz", "gz with a dot"])
-def test_a_folder_is_read_under_all_its_usual_names(tmp_path, form):
+def test_a_folder_is_read_under_all_its_usual_names(tmp_path: Path, form: str) -> None:
     images, labels = write_folder(tmp_path / "raw", rows=20, height=5, width=7)
     folder = tmp_path / "as"
     folder.mkdir()
@@ -30,7 +32,7 @@ def test_a_folder_is_read_under_all_its_usual_names(tmp_path, form):
     assert split.files[IMAGE_NAMES["train"]] == hashlib.sha256(raw_images).hexdigest()
 
 
-def test_raw_files_are_preferred_and_mapped_and_nothing_is_written(tmp_path):
+def test_raw_files_are_preferred_and_mapped_and_nothing_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "both"
     images, _ = write_folder(folder, rows=20)
     (folder / (IMAGE_NAMES["train"] + ".gz")).write_bytes(b"not even gzip")
@@ -39,7 +41,7 @@ def test_raw_files_are_preferred_and_mapped_and_nothing_is_written(tmp_path):
     assert sorted(folder.iterdir()) == before
 
 
-def test_only_the_files_of_the_split_are_needed(tmp_path):
+def test_only_the_files_of_the_split_are_needed(tmp_path: Path) -> None:
     write_folder(tmp_path / "half", "test")
     assert len(data.folder_split(tmp_path / "half", "test").labels) == 60
     with pytest.raises(UsageError, match=IMAGE_NAMES["train"]):
@@ -55,7 +57,9 @@ def test_only_the_files_of_the_split_are_needed(tmp_path):
         (np.zeros(3, np.uint8), np.zeros((3, 2, 2), np.uint8), "swapped"),
     ],
 )
-def test_data_that_does_not_fit_together_is_refused(tmp_path, images, labels, message):
+def test_data_that_does_not_fit_together_is_refused(
+    tmp_path: Path, images: Any, labels: Any, message: str
+) -> None:
     for name, array in ((IMAGE_NAMES["train"], images), (LABEL_NAMES["train"], labels)):
         with open(tmp_path / name, "wb") as file:
             write_idx(file, array)
@@ -63,7 +67,7 @@ def test_data_that_does_not_fit_together_is_refused(tmp_path, images, labels, me
         data.folder_split(tmp_path, "train")
 
 
-def test_the_sample_has_a_sixth_of_the_training_and_a_fifth_of_the_test_rows():
+def test_the_sample_has_a_sixth_of_the_training_and_a_fifth_of_the_test_rows() -> None:
     train, test = data.sample_split("train"), data.sample_split("test")
     assert train.images.shape == (10_000, 784)
     assert test.images.shape == (2_000, 784)
@@ -72,13 +76,13 @@ def test_the_sample_has_a_sixth_of_the_training_and_a_fifth_of_the_test_rows():
 
 @pytest.mark.full
 @pytest.mark.parametrize(("split", "every"), [("train", 6), ("test", 5)])
-def test_the_sample_is_the_named_rows_of_the_real_files(mnist_folder, split, every):
+def test_the_sample_is_the_named_rows_of_the_real_files(mnist_folder: Path, split: str, every: Any) -> None:
     full, sample = data.folder_split(mnist_folder, split), data.sample_split(split)
     np.testing.assert_array_equal(sample.images, full.images[::every])
     np.testing.assert_array_equal(sample.labels, full.labels[::every])
 
 
-def test_one_hot_has_a_one_in_the_column_of_the_label():
+def test_one_hot_has_a_one_in_the_column_of_the_label() -> None:
     np.testing.assert_array_equal(
         data.one_hot(np.array([2, 0], np.uint8), 3, np.float32), [[0, 0, 1], [1, 0, 0]]
     )
@@ -87,7 +91,7 @@ def test_one_hot_has_a_one_in_the_column_of_the_label():
         data.one_hot(np.array([3], np.uint8), 3)
 
 
-def test_validation_rows_are_drawn_by_the_seed_and_share_no_row_with_training():
+def test_validation_rows_are_drawn_by_the_seed_and_share_no_row_with_training() -> None:
     train, held_out = data.train_validation_rows(1000, 100, seed=3)
     assert len(held_out) == 100
     assert sorted([*train, *held_out]) == list(range(1000))
@@ -98,7 +102,7 @@ def test_validation_rows_are_drawn_by_the_seed_and_share_no_row_with_training():
     assert held_out.max() > 900, "drawn from all over the file"
 
 
-def test_no_validation_rows_are_allowed_but_no_training_rows_are_not():
+def test_no_validation_rows_are_allowed_but_no_training_rows_are_not() -> None:
     train, held_out = data.train_validation_rows(10, 0, seed=0)
     assert (len(train), len(held_out)) == (10, 0)
     with pytest.raises(UsageError, match="--val-size"):

@@ -4,6 +4,8 @@ import gzip
 import io
 import struct
 import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +18,16 @@ from mnist_softmax.idx import map_idx, read_idx_gz, write_idx
 any_shape = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=7)
 
 
-def packed(array):
+def packed(array: Any) -> Any:
     file = io.BytesIO()
     write_idx(file, array)
     return file.getvalue()
 
 
 @given(hnp.arrays(np.uint8, any_shape))
-def test_what_is_written_is_read_back_raw_and_gzipped(tmp_path_factory, array):
+def test_what_is_written_is_read_back_raw_and_gzipped(
+    tmp_path_factory: pytest.TempPathFactory, array: Any
+) -> None:
     folder = tmp_path_factory.mktemp("idx")
     (folder / "raw").write_bytes(packed(array))
     (folder / "packed.gz").write_bytes(gzip.compress(packed(array), 1))
@@ -34,7 +38,7 @@ def test_what_is_written_is_read_back_raw_and_gzipped(tmp_path_factory, array):
         np.testing.assert_array_equal(back, array)
 
 
-def test_the_header_is_big_endian_as_the_format_says():
+def test_the_header_is_big_endian_as_the_format_says() -> None:
     assert packed(np.zeros((2, 300), np.uint8))[:12] == bytes.fromhex("00000802 00000002 0000012c")
 
 
@@ -43,7 +47,7 @@ def test_the_header_is_big_endian_as_the_format_says():
     ("name", "rank", "shape"),
     [("t10k-images-idx3-ubyte", 3, (10000, 28, 28)), ("t10k-labels-idx1-ubyte", 1, (10000,))],
 )
-def test_the_real_files_are_read(mnist_folder, name, rank, shape):
+def test_the_real_files_are_read(mnist_folder: Path, name: str, rank: Any, shape: Any) -> None:
     assert read_idx_gz(mnist_folder / f"{name}.gz", rank).shape == shape
 
 
@@ -68,7 +72,9 @@ WRONG = {
 
 @pytest.mark.parametrize("kind", ["raw", "gz"])
 @pytest.mark.parametrize("fault", WRONG)
-def test_a_wrong_file_is_refused_in_one_line_without_a_large_allocation(tmp_path, fault, kind):
+def test_a_wrong_file_is_refused_in_one_line_without_a_large_allocation(
+    tmp_path: Path, fault: str, kind: Any
+) -> None:
     data, message = WRONG[fault]
     path = tmp_path / f"images{'.gz' if kind == 'gz' else ''}"
     path.write_bytes(gzip.compress(data) if kind == "gz" else data)
@@ -97,7 +103,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("fault", DAMAGED)
-def test_damaged_gzip_is_refused_with_bounded_memory(tmp_path, fault):
+def test_damaged_gzip_is_refused_with_bounded_memory(tmp_path: Path, fault: str) -> None:
     path = tmp_path / "images.gz"
     path.write_bytes(DAMAGED[fault])
     tracemalloc.start()
@@ -110,6 +116,6 @@ def test_damaged_gzip_is_refused_with_bounded_memory(tmp_path, fault):
 
 
 @pytest.mark.parametrize("array", [np.zeros(3, np.int16), np.zeros((1,) * 3, np.float32)])
-def test_only_unsigned_bytes_are_written(array):
+def test_only_unsigned_bytes_are_written(array: Any) -> None:
     with pytest.raises(ValueError, match="uint8"):
         write_idx(io.BytesIO(), array)

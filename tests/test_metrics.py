@@ -1,5 +1,7 @@
 """Scores against closed forms and independent implementations."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from mnist_softmax.errors import WeightsError
 
 
 @pytest.fixture
-def scored():
+def scored() -> Any:
     """Parameters, images and labels of 1,300 rows (more than two chunks), 12 pixels, 5 classes."""
     rng = np.random.default_rng(0)
     parameters = (0.1 * rng.normal(size=(13, 5))).astype(np.float32)
@@ -17,7 +19,7 @@ def scored():
     return parameters, images, rng.integers(0, 4, 1300).astype(np.uint8)
 
 
-def test_scores_agree_with_the_reference_over_several_chunks(scored):
+def test_scores_agree_with_the_reference_over_several_chunks(scored: Any) -> None:
     parameters, images, labels = scored
     F = softmax.logits(images / 255, *np.split(parameters.astype(float), [12]))
     S = softmax.softmax(F)
@@ -27,7 +29,7 @@ def test_scores_agree_with_the_reference_over_several_chunks(scored):
     assert result.log_loss == pytest.approx(softmax.cross_entropy(F, one_hot(labels, 5)), rel=1e-6)
 
 
-def test_figures_per_class_agree_with_counting(scored):
+def test_figures_per_class_agree_with_counting(scored: Any) -> None:
     parameters, images, labels = scored
     result = metrics.evaluate(parameters, images, labels)
     assert result.confusion.sum() == 1300
@@ -40,7 +42,7 @@ def test_figures_per_class_agree_with_counting(scored):
     assert result.recall[4] is None, "no row has the label 4"
 
 
-def test_some_rows_of_several_models_score_as_each_does_alone(scored):
+def test_some_rows_of_several_models_score_as_each_does_alone(scored: Any) -> None:
     parameters, images, labels = scored
     rows = np.arange(0, 1300, 2)
     both = np.hstack([parameters, -parameters])
@@ -52,18 +54,18 @@ def test_some_rows_of_several_models_score_as_each_does_alone(scored):
 
 
 @pytest.mark.parametrize(("correct", "rows"), [(0, 10), (10, 10), (1, 1), (9255, 10000), (3, 7)])
-def test_wilson_interval_agrees_with_scipy(correct, rows):
+def test_wilson_interval_agrees_with_scipy(correct: Any, rows: int) -> None:
     stats = pytest.importorskip("scipy.stats")
     expected = stats.binomtest(correct, rows).proportion_ci(method="wilson")
     assert metrics.wilson_interval(correct, rows) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
-def test_wilson_interval_of_a_textbook_case():
+def test_wilson_interval_of_a_textbook_case() -> None:
     # 81 of 263, as in Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I.
     assert metrics.wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
 
 
-def test_weights_whose_logits_overflow_are_refused(scored):
+def test_weights_whose_logits_overflow_are_refused(scored: Any) -> None:
     _, images, labels = scored
     huge = np.full((13, 5), 1e38, np.float32)
     with pytest.raises(WeightsError, match="overflow"):

@@ -1,5 +1,7 @@
 """The derivation's functions against central differences, closed forms and an independent implementation."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ logit_arrays = hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, m
 
 
 @pytest.fixture
-def problem():
+def problem() -> Any:
     """X, Y, W, B of 7 rows, 5 pixels, 4 classes."""
     rng = np.random.default_rng(1)
     Y = one_hot(rng.integers(0, 4, 7), 4)
@@ -22,7 +24,7 @@ def problem():
 
 
 @pytest.mark.parametrize("reg", [0.0, 0.3])
-def test_gradient_matches_central_differences(problem, reg):
+def test_gradient_matches_central_differences(problem: Any, reg: Any) -> None:
     X, Y, W, B = problem
     eps = 1e-5
     dW, dB = softmax.gradient(X, Y, W, B, reg)
@@ -39,14 +41,14 @@ def test_gradient_matches_central_differences(problem, reg):
         np.testing.assert_allclose(derivative, numeric, rtol=0, atol=1e-8)
 
 
-def test_the_bias_is_not_penalised(problem):
+def test_the_bias_is_not_penalised(problem: Any) -> None:
     X, Y, W, B = problem
     without, with_penalty = (softmax.gradient(X, Y, W, B, reg) for reg in (0.0, 2.0))
     np.testing.assert_array_equal(without[1], with_penalty[1])
     np.testing.assert_allclose(with_penalty[0] - without[0], 2 * W)
 
 
-def test_loss_agrees_with_scipy(problem):
+def test_loss_agrees_with_scipy(problem: Any) -> None:
     special = pytest.importorskip("scipy.special")
     X, Y, W, B = problem
     F = X @ W + B
@@ -56,32 +58,32 @@ def test_loss_agrees_with_scipy(problem):
 
 
 @given(logit_arrays)
-def test_rows_of_probabilities_are_positive_and_sum_to_one(F):
+def test_rows_of_probabilities_are_positive_and_sum_to_one(F: Any) -> None:
     S = softmax.softmax(F)
     assert (S >= 0).all()
     np.testing.assert_allclose(S.sum(axis=1), 1, rtol=1e-14)
 
 
 @given(logit_arrays, finite)
-def test_a_shift_of_all_logits_changes_nothing(F, constant):
+def test_a_shift_of_all_logits_changes_nothing(F: Any, constant: Any) -> None:
     np.testing.assert_allclose(softmax.softmax(F + constant), softmax.softmax(F), rtol=1e-9, atol=1e-12)
 
 
 @given(logit_arrays)
-def test_log_probabilities_are_finite_and_agree_with_probabilities(F):
+def test_log_probabilities_are_finite_and_agree_with_probabilities(F: Any) -> None:
     log_S = softmax.log_softmax(F)
     assert np.isfinite(log_S).all()
     np.testing.assert_allclose(np.exp(log_S), softmax.softmax(F), rtol=1e-12, atol=1e-300)
 
 
 @given(logit_arrays)
-def test_the_larger_logit_has_the_larger_probability(F):
+def test_the_larger_logit_has_the_larger_probability(F: Any) -> None:
     S = softmax.softmax(F)
     assert (np.take_along_axis(S, F.argmax(axis=1)[:, None], 1)[:, 0] == S.max(axis=1)).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_huge_logits_neither_overflow_nor_give_nan(dtype):
+def test_huge_logits_neither_overflow_nor_give_nan(dtype: Any) -> None:
     F = np.array([[1e30, 0, -1e30], [-1e30, -1e30, -1e30]], dtype)
     S = softmax.softmax(F)
     np.testing.assert_array_equal(S[0], [1, 0, 0])
@@ -90,6 +92,6 @@ def test_huge_logits_neither_overflow_nor_give_nan(dtype):
     assert S.dtype == dtype
 
 
-def test_the_loss_of_zero_weights_is_the_logarithm_of_the_number_of_classes(problem):
+def test_the_loss_of_zero_weights_is_the_logarithm_of_the_number_of_classes(problem: Any) -> None:
     X, Y, W, B = problem
     assert softmax.loss(X, Y, 0 * W, 0 * B, 1.0) == pytest.approx(np.log(4), rel=1e-15)

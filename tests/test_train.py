@@ -1,6 +1,7 @@
 """The fast step against the reference, the schedule, and what makes a run repeatable."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from mnist_softmax import blas, softmax, train
 from mnist_softmax.data import Split, one_hot, train_validation_rows
 
 
-def make_split(rows=600, height=6, width=5, classes=7, seed=0):
+def make_split(rows: int = 600, height: int = 6, width: int = 5, classes: int = 7, seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, rows).astype(np.uint8)
     prototypes = rng.integers(0, 180, (classes, height * width))
@@ -18,7 +19,7 @@ def make_split(rows=600, height=6, width=5, classes=7, seed=0):
     return Split(images, labels, height, width, {})
 
 
-def random_state(pixels, classes, models=1, seed=1):
+def random_state(pixels: Any, classes: int, models: Any = 1, seed: int = 1) -> Any:
     state = train.initial_state(pixels, classes, models)
     rng = np.random.default_rng(seed)
     state.V[:] = rng.normal(size=state.V.shape) / 255
@@ -26,7 +27,7 @@ def random_state(pixels, classes, models=1, seed=1):
     return state
 
 
-def reference_descent(split, orders, models, schedule, classes):
+def reference_descent(split: Split, orders: Any, models: Any, schedule: Any, classes: int) -> Any:
     """Gradient descent by the formulas of `softmax`, float64, one model and one batch at a time."""
     results = []
     for model in models:
@@ -60,7 +61,7 @@ def reference_descent(split, orders, models, schedule, classes):
         (5, 256, 9),
     ],
 )
-def test_the_fast_gradient_equals_the_reference(pixels, classes, rows):
+def test_the_fast_gradient_equals_the_reference(pixels: Any, classes: int, rows: int) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (rows, pixels), np.uint8)
     labels = rng.integers(0, classes, rows).astype(np.uint8)
@@ -82,7 +83,7 @@ def test_the_fast_gradient_equals_the_reference(pixels, classes, rows):
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 @pytest.mark.parametrize("batch_size", [50, 64, 128, 1000])
-def test_a_run_equals_descent_by_the_formulas(schedule, batch_size):
+def test_a_run_equals_descent_by_the_formulas(schedule: Any, batch_size: Any) -> None:
     split = make_split()
     rows = np.arange(600, dtype=np.uint32)
     models = [train.Model(0.3, 0.01, 0.9), train.Model(0.5, 0.0, 0.0), train.Model(0.1, 0.1, 0.5)]
@@ -97,7 +98,7 @@ def test_a_run_equals_descent_by_the_formulas(schedule, batch_size):
         assert np.abs(mine - theirs).max() / np.abs(theirs).max() < 2e-5
 
 
-def test_the_running_loss_is_the_mean_cross_entropy_before_each_step():
+def test_the_running_loss_is_the_mean_cross_entropy_before_each_step() -> None:
     split = make_split()
     rows = np.arange(600, dtype=np.uint32)
     state = random_state(30, 7)
@@ -108,10 +109,11 @@ def test_the_running_loss_is_the_mean_cross_entropy_before_each_step():
     assert epoch.running_loss[0] == pytest.approx(expected, rel=1e-6)
     W, B = np.split(state.parameters().astype(float), [30])
     after = softmax.cross_entropy(softmax.logits(split.images / 255, W, B), one_hot(split.labels, 7))
+    assert epoch.validation_loss is not None
     assert epoch.validation_loss[0] == pytest.approx(after, rel=1e-6)
 
 
-def test_models_trained_side_by_side_equal_each_alone():
+def test_models_trained_side_by_side_equal_each_alone() -> None:
     split = make_split()
     rows, held_out = train_validation_rows(600, 100, 0)
     models = [
@@ -125,10 +127,14 @@ def test_models_trained_side_by_side_equal_each_alone():
         np.testing.assert_allclose(
             together.parameters()[:, 7 * k : 7 * k + 7], alone.parameters(), rtol=0, atol=1e-4
         )
-        assert epochs[-1].validation_accuracy[k] == alone_epochs[-1].validation_accuracy[0]
+        together_accuracy = epochs[-1].validation_accuracy
+        alone_accuracy = alone_epochs[-1].validation_accuracy
+        assert together_accuracy is not None
+        assert alone_accuracy is not None
+        assert together_accuracy[k] == alone_accuracy[0]
 
 
-def test_a_model_that_diverges_is_marked_and_disturbs_no_other():
+def test_a_model_that_diverges_is_marked_and_disturbs_no_other() -> None:
     split = make_split()
     rows = np.arange(600, dtype=np.uint32)
     models = [train.Model(lr=0.1), train.Model(lr=1e30)]
@@ -140,7 +146,7 @@ def test_a_model_that_diverges_is_marked_and_disturbs_no_other():
     np.testing.assert_allclose(state.parameters()[:, :7], alone.parameters(), rtol=0, atol=1e-5)
 
 
-def test_every_row_is_used_once_an_epoch_in_an_order_of_seed_and_epoch():
+def test_every_row_is_used_once_an_epoch_in_an_order_of_seed_and_epoch() -> None:
     rows = np.arange(0, 2000, 2, dtype=np.uint32)
     first = train.epoch_order(rows, 0, 1)
     assert sorted(first) == list(rows)
@@ -149,7 +155,7 @@ def test_every_row_is_used_once_an_epoch_in_an_order_of_seed_and_epoch():
     np.testing.assert_array_equal(train.epoch_order(rows, 0, 1), first)
 
 
-def test_an_epoch_can_be_repeated_from_the_state_before_it():
+def test_an_epoch_can_be_repeated_from_the_state_before_it() -> None:
     split = make_split()
     rows = np.arange(600, dtype=np.uint32)
     plan = train.Schedule(4, 64)
@@ -165,7 +171,7 @@ def test_an_epoch_can_be_repeated_from_the_state_before_it():
     assert kept.velocity.tobytes() == state.velocity.tobytes()
 
 
-def test_the_cosine_falls_from_one_to_zero_and_constant_stays():
+def test_the_cosine_falls_from_one_to_zero_and_constant_stays() -> None:
     factors = [train.learning_rate_factor("cosine", step, 100) for step in range(101)]
     assert factors[0] == 1
     assert factors[50] == pytest.approx(0.5)
@@ -174,8 +180,9 @@ def test_the_cosine_falls_from_one_to_zero_and_constant_stays():
     assert train.learning_rate_factor("constant", 99, 100) == 1
 
 
-def test_progress_counts_every_row():
-    split, counted = make_split(), []
+def test_progress_counts_every_row() -> None:
+    split = make_split()
+    counted: list[int] = []
     rows = np.arange(600, dtype=np.uint32)
     list(
         train.train(
@@ -191,7 +198,7 @@ def test_progress_counts_every_row():
     assert sum(counted) == 1200
 
 
-def test_blas_is_named_and_its_threads_are_put_back():
+def test_blas_is_named_and_its_threads_are_put_back() -> None:
     with blas.threads(2), blas.threads(1):
         assert blas_threads() == {1}
     with blas.threads(2):
@@ -201,6 +208,6 @@ def test_blas_is_named_and_its_threads_are_put_back():
     assert blas.description() != "unknown"
 
 
-def blas_threads():
+def blas_threads() -> Any:
     pools = threadpoolctl.ThreadpoolController().select(user_api="blas").info()
     return {pool["num_threads"] for pool in pools if "numpy" in pool["filepath"]}

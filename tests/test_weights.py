@@ -4,17 +4,20 @@ import contextlib
 import hashlib
 import io
 import json
+import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mnist_softmax import files, weights
+from mnist_softmax import weights
 from mnist_softmax.errors import LocalIOError, UsageError, WeightsError
 
 PARAMETERS = np.linspace(-1, 1, 5 * 3, dtype=np.float32).reshape(5, 3)
 
 
-def receipt(**changes):
+def receipt(**changes: Any) -> Any:
     facts = {
         "format": weights.RECEIPT_FORMAT,
         "dataset": "mnist",
@@ -30,13 +33,13 @@ def receipt(**changes):
     return {**facts, **changes}
 
 
-def npy(array, **options):
+def npy(array: Any, **options: Any) -> Any:
     file = io.BytesIO()
     np.lib.format.write_array(file, np.asanyarray(array), **options)
     return file.getvalue()
 
 
-def test_saved_weights_are_read_by_numpy_alone_and_by_load(tmp_path):
+def test_saved_weights_are_read_by_numpy_alone_and_by_load(tmp_path: Path) -> None:
     path = tmp_path / "weights.npy"
     sha256 = weights.save(path, PARAMETERS, receipt(note="mine"))
     np.testing.assert_array_equal(np.load(path), PARAMETERS)
@@ -44,13 +47,14 @@ def test_saved_weights_are_read_by_numpy_alone_and_by_load(tmp_path):
     assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
     loaded = weights.load(path)
     assert loaded.sha256 == sha256 == json.loads((tmp_path / "weights.json").read_text())["weights_sha256"]
+    assert loaded.receipt is not None
     assert loaded.receipt["note"] == "mine"
     np.testing.assert_array_equal(loaded.parameters(4), PARAMETERS)
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f8"])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_floats_of_either_size_byte_order_and_layout_are_read(tmp_path, dtype, order):
+def test_floats_of_either_size_byte_order_and_layout_are_read(tmp_path: Path, dtype: Any, order: Any) -> None:
     path = tmp_path / "w.npy"
     path.write_bytes(npy(np.array(PARAMETERS, dtype=dtype, order=order)))
     loaded = weights.load(path)
@@ -58,7 +62,7 @@ def test_floats_of_either_size_byte_order_and_layout_are_read(tmp_path, dtype, o
     np.testing.assert_array_equal(loaded.parameters(4), PARAMETERS)
 
 
-def test_weights_made_elsewhere_without_a_bias_get_one_of_zero(tmp_path):
+def test_weights_made_elsewhere_without_a_bias_get_one_of_zero(tmp_path: Path) -> None:
     path = tmp_path / "w.npy"
     np.save(path, PARAMETERS[:4])
     parameters = weights.load(path).parameters(4)
@@ -97,7 +101,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("fault", HOSTILE)
-def test_a_hostile_weights_file_is_one_line(tmp_path, fault):
+def test_a_hostile_weights_file_is_one_line(tmp_path: Path, fault: str) -> None:
     path = tmp_path / "w.npy"
     path.write_bytes(HOSTILE[fault])
     with pytest.raises(WeightsError) as caught:
@@ -119,7 +123,7 @@ def test_a_hostile_weights_file_is_one_line(tmp_path, fault):
         b"\xff\xfe".decode("latin-1"),
     ],
 )
-def test_a_damaged_receipt_is_an_error_and_never_ignored(tmp_path, text):
+def test_a_damaged_receipt_is_an_error_and_never_ignored(tmp_path: Path, text: str) -> None:
     path = tmp_path / "w.npy"
     np.save(path, PARAMETERS)
     path.with_suffix(".json").write_text(text, encoding="latin-1")
@@ -144,14 +148,14 @@ def test_a_damaged_receipt_is_an_error_and_never_ignored(tmp_path, text):
         {"files": None},
     ],
 )
-def test_a_receipt_that_does_not_fit_its_weights_is_an_error(tmp_path, changes):
+def test_a_receipt_that_does_not_fit_its_weights_is_an_error(tmp_path: Path, changes: Any) -> None:
     path = tmp_path / "w.npy"
     weights.save(path, PARAMETERS, receipt(**changes))
     with pytest.raises(WeightsError):
         weights.load(path)
 
 
-def test_a_receipt_that_names_other_weights_is_an_error(tmp_path):
+def test_a_receipt_that_names_other_weights_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "w.npy"
     weights.save(path, PARAMETERS, receipt())
     np.save(path, PARAMETERS + 1)
@@ -159,7 +163,7 @@ def test_a_receipt_that_names_other_weights_is_an_error(tmp_path):
         weights.load(path)
 
 
-def test_new_weights_replace_the_old_pair_and_leave_no_trace_of_it(tmp_path):
+def test_new_weights_replace_the_old_pair_and_leave_no_trace_of_it(tmp_path: Path) -> None:
     path, fresh = tmp_path / "w.npy", tmp_path / "fresh.npy"
     weights.save(path, PARAMETERS, receipt(note="old"))
     weights.save(path, PARAMETERS * 2, receipt(note="new"))
@@ -173,8 +177,10 @@ class Stop(BaseException):
 
 
 @pytest.mark.parametrize("old", ["pair", "weights alone", "mismatch", "nothing"])
-def test_a_kill_between_any_two_renames_leaves_a_pair(tmp_path, monkeypatch, old):
-    real_replace = files.os.replace
+def test_a_kill_between_any_two_renames_leaves_a_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: Any
+) -> None:
+    real_replace = os.replace
     for survive in range(4):
         folder = tmp_path / f"{survive}"
         folder.mkdir()
@@ -185,18 +191,18 @@ def test_a_kill_between_any_two_renames_leaves_a_pair(tmp_path, monkeypatch, old
             np.save(path, PARAMETERS)
             if old == "mismatch":
                 path.with_suffix(".json").write_text('{"weights_sha256": "other"}')
-        done = []
+        done: list[Any] = []
 
-        def replace(*names, done=done, survive=survive):
+        def replace(*names: Any, done: Any = done, survive: Any = survive) -> None:
             if len(done) == survive:
                 raise Stop
             real_replace(*names)
             done.append(names)
 
-        monkeypatch.setattr(files.os, "replace", replace)
+        monkeypatch.setattr(os, "replace", replace)
         with contextlib.suppress(Stop):
             weights.save(path, PARAMETERS * 2, receipt(note="new"))
-        monkeypatch.setattr(files.os, "replace", real_replace)
+        monkeypatch.setattr(os, "replace", real_replace)
         if not path.exists():
             assert old == "nothing"
             continue
@@ -209,28 +215,28 @@ def test_a_kill_between_any_two_renames_leaves_a_pair(tmp_path, monkeypatch, old
         assert note == ("new" if is_new else {"pair": "old"}.get(old))
 
 
-def test_weights_cannot_take_the_receipts_place(tmp_path):
+def test_weights_cannot_take_the_receipts_place(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="json"):
         weights.save(tmp_path / "w.json", PARAMETERS, receipt())
 
 
-def test_a_device_or_a_folder_is_never_replaced(tmp_path):
+def test_a_device_or_a_folder_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a regular file"):
         weights.save(tmp_path, PARAMETERS, receipt())
     with pytest.raises(UsageError, match="no such folder"):
         weights.save(tmp_path / "missing" / "w.npy", PARAMETERS, receipt())
 
 
-def test_a_failed_write_keeps_the_old_pair(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "w.npy"
     weights.save(path, PARAMETERS, receipt(note="old"))
 
-    def fail(_fd):
+    def fail(_fd: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(LocalIOError, match="No space left"):
         weights.save(path, PARAMETERS * 2, receipt(note="new"))
     monkeypatch.undo()
-    assert weights.load(path).receipt["note"] == "old"
+    assert (weights.load(path).receipt or {})["note"] == "old"
     assert len(list(tmp_path.iterdir())) == 2

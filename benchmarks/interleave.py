@@ -1,0 +1,63 @@
+"""Run peers side by side, one unit of work at a time in turn, so that a drifting machine cancels out."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Self
+
+HERE = Path(__file__).parent
+
+
+class Peer:
+    """A process of `peer.py`'s protocol."""
+
+    def __init__(self, script: str, folder: Path, **environment: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / script), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        self.version = self._read().removeprefix("ready ")
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self._process.args!r} ended with {self._process.wait()}")
+        return line.strip()
+
+    def seconds(self, work: str = "epoch") -> float:
+        """Have it do `work` once."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(work + "\n")
+        self._process.stdin.flush()
+        return float(self._read())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.communicate()
+
+
+def interleaved(peers: Mapping[str, tuple[Peer, str]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each peer's work, `rounds` times, in turn."""
+    times: dict[str, list[float]] = {name: [] for name in peers}
+    for _ in range(rounds):
+        for name, (peer, work) in peers.items():
+            times[name].append(peer.seconds(work))
+    return times
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
+    """Minimum, median and maximum of ours over theirs, round by round."""
+    each = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return min(each), median(each), max(each)
