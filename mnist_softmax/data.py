@@ -34,6 +34,7 @@ class Split:
     labels : (M,) uint8.
     height, width : of an image, in pixels.
     files : file name (canonical, without .gz) -> SHA-256 of the unpacked IDX file.
+    preprocessing : names of the steps of `preprocess` that the images went through.
     """
 
     images: NDArray[np.uint8]
@@ -41,6 +42,7 @@ class Split:
     height: int
     width: int
     files: dict[str, str]
+    preprocessing: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:

@@ -117,7 +117,7 @@ def fit(
         "image_height": split.height,
         "image_width": split.width,
         "class_names": class_names,
-        "preprocessing": [],
+        "preprocessing": list(split.preprocessing),
         "settings": asdict(settings),
         "versions": versions(),
     }

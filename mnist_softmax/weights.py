@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from mnist_softmax.datasets import DATASETS
 from mnist_softmax.errors import LocalIOError, UsageError, WeightsError
 from mnist_softmax.files import atomic_write, check_writable_target
+from mnist_softmax.preprocess import STEPS
 
 RECEIPT_FORMAT = 1
-#: What a receipt may name under "preprocessing", beyond pixels / 255.
-KNOWN_PREPROCESSING: tuple[str, ...] = ()
 #: No honest .npy header is longer; NumPy's own limit for files that are not trusted.
 _LONGEST_HEADER = 10_000
 #: A receipt of 100,000 epochs is 15 MB.
@@ -61,6 +60,11 @@ class Weights:
     sha256: str
     receipt: dict[str, Any] | None
     path: Path
+
+    @property
+    def preprocessing(self) -> tuple[str, ...]:
+        """Names of the steps of `preprocess` that their images go through first."""
+        return tuple(self.receipt["preprocessing"]) if self.receipt else ()
 
     def parameters(self, pixels: int) -> NDArray[np.float32]:
         """The array as (N + 1, L) for images of `pixels` pixels, with a bias of 0 where the file has none.
@@ -291,7 +295,7 @@ def _check_receipt(receipt: dict[str, Any], shape: tuple[int, ...], path: Path) 
         raise WeightsError(
             "the receipt does not fit the weights", path, expected=f"{pixels + 1} rows", got=shape[0]
         )
-    unknown = [step for step in receipt["preprocessing"] if step not in KNOWN_PREPROCESSING]
+    unknown = [step for step in receipt["preprocessing"] if step not in STEPS]
     if unknown:
         raise WeightsError(
             "the weights need a preprocessing that this version does not know", path, got=unknown[0]

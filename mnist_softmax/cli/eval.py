@@ -44,7 +44,13 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         files.check_writable_target(options["predictions"])
     weights = weights_module.load(options["weights"])
     source = source_for(weights, chosen_source(ctx, options["dataset"], options["data_dir"]))
-    split = open_split(source, options["split"], options["cache_dir"], offline=options["offline"])
+    split = open_split(
+        source,
+        options["split"],
+        options["cache_dir"],
+        offline=options["offline"],
+        preprocessing=weights.preprocessing,
+    )
     evaluation = score(weights, split)
     names = class_names(weights, source)
     if options["predictions"]:

@@ -1,6 +1,6 @@
 """From a source to its rows: fetches what is missing, with a bar on a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,19 +51,30 @@ def fetch(dataset: str, cache_dir: Path | None, **options: Any) -> "dict[str, Ca
 
 
 def open_split(
-    source: "Source", split: str, cache_dir: Path | None, *, offline: bool, **options: Any
+    source: "Source",
+    split: str,
+    cache_dir: Path | None,
+    *,
+    offline: bool,
+    preprocessing: Sequence[str],
+    **options: Any,
 ) -> "Split":
-    """Open a split of a source, fetching its dataset where that is needed and allowed.
+    """Open and prepare a split of a source, fetching its dataset where that is needed and allowed.
+
+    `preprocessing` names steps of `preprocess`: those of the weights that the rows are for.
 
     Raises
     ------
     MnistSoftmaxError : see `data.folder_split`, `data.sample_split`, `cache.ensure`, `data.cached_split`.
     """
     from mnist_softmax import data
+    from mnist_softmax.preprocess import prepared
 
-    if source.data_dir:
-        return data.folder_split(source.data_dir, split)
     name = source.dataset or ""
-    if not DATASETS[name].mirrors:
-        return data.sample_split(split)
-    return data.cached_split(fetch(name, cache_dir, offline=offline, **options), split)
+    if source.data_dir:
+        rows = data.folder_split(source.data_dir, split)
+    elif not DATASETS[name].mirrors:
+        rows = data.sample_split(split)
+    else:
+        rows = data.cached_split(fetch(name, cache_dir, offline=offline, **options), split)
+    return prepared(rows, preprocessing)

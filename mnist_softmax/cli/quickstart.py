@@ -33,18 +33,20 @@ def command(cache_dir: Path | None, offline: bool) -> None:
     files.check_writable_target(_OUT)
     source = Source(dataset="mnist")
     try:
-        train_split = open_split(source, "train", cache_dir, offline=offline, patience=QUICK)
+        train_split = open_split(
+            source, "train", cache_dir, offline=offline, preprocessing=(), patience=QUICK
+        )
     except (DownloadError, DataError) as error:
         output.warn(f"{error}")
         output.warn("full MNIST could not be had: going on with mnist-sample, a sixth of it, built in")
         source = Source(dataset="mnist-sample")
-        train_split = open_split(source, "train", cache_dir, offline=True)
+        train_split = open_split(source, "train", cache_dir, offline=True, preprocessing=())
     result, sha256 = train_and_save(train_split, source, Settings(), _OUT)
     report(result, sha256, _OUT, source, as_json=False)
     output.emit("")
 
     saved = weights.load(_OUT)
-    test_split = open_split(source, "test", cache_dir, offline=True)
+    test_split = open_split(source, "test", cache_dir, offline=True, preprocessing=())
     facts = summary(score(saved, test_split), class_names(saved, source), source, "test", sha256)
     print_summary(facts, confusion=True)
     output.emit("")

@@ -79,7 +79,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         if target:
             files.check_writable_target(target)
     source = chosen_source(ctx, options["dataset"], options["data_dir"]) or Source(dataset="mnist")
-    split = open_split(source, "train", options["cache_dir"], offline=options["offline"])
+    split = open_split(source, "train", options["cache_dir"], offline=options["offline"], preprocessing=())
     settings = Settings(**{name: options[name] for name in Settings.__dataclass_fields__})
     result, sha256 = train_and_save(
         split, source, settings, out, log=options["log"], resume=options["resume"]
