@@ -1,8 +1,6 @@
 """The grid: a model of a sweep is the same model alone; ranking, divergence, interruption, the saved winner."""
 
 import json
-import os
-import pty
 import signal
 import subprocess
 import sys
@@ -221,18 +219,6 @@ def test_an_interrupted_sweep_reports_what_is_known_and_dies_by_the_signal(
     assert facts["complete"] is False
     assert all(model["validation_accuracy"] > 0.5 for model in facts["models"])
     assert not (tmp_path / "w.npy").exists()
-
-
-def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
-    leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "mnist_softmax", "sweep", *SAMPLE, "--lr", "0.1,0.2", "--epochs", "1"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=follower
-    ) as process:
-        process.wait(30)
-    assert b"training 2 models" in os.read(leader, 65536)
-    os.close(follower)
-    os.close(leader)
 
 
 @pytest.mark.full
