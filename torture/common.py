@@ -119,7 +119,6 @@ class Zygote:
         output: str | Path = "output",
         at: float = 0.0,
         locks: bool = True,
-        checkpoint_seconds: float | None = None,
         **variables: object,
     ) -> int:
         """Fork a process that runs the command line; its number. `at`: not before this monotonic time."""
@@ -130,7 +129,6 @@ class Zygote:
                 "output": str(cwd / output),
                 "at": at,
                 "locks": locks,
-                "checkpoint_seconds": checkpoint_seconds,
                 "environment": {name: str(value) for name, value in variables.items()},
             }
         )

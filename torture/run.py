@@ -17,7 +17,7 @@ from pathlib import Path
 from common import ROOT, Row, Tally
 
 #: In the order of the table; each is a module with a ROW.
-NAMES = ("kills", "mutations")
+NAMES = ("kills", "faults", "order", "processes", "mirrors", "mutations", "resume", "stops", "network")
 REPORT = ROOT / "docs" / "reliability.md"
 
 
