@@ -86,6 +86,11 @@ def temporaries(folder: Path) -> list[str]:
     return [str(path) for path in folder.rglob(f"{TEMPORARY}*")]
 
 
+def state_of(pid: int) -> str:
+    """The letter of a process's state."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 class Zygote:
     """Forks processes of the program; see program.py."""
 

@@ -5,13 +5,12 @@ and before a good one.
 """
 
 import random
-import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from common import CONTENTS, DATASET, PROGRAM, Row, Tally, environment, temporaries
+from common import CONTENTS, DATASET, Row, Tally, Zygote, state_of, temporaries
 from kills import wrong_cache
 from servers import Answer, Server, serving
 from test_download import BROKEN, LIES, PATH
@@ -26,7 +25,7 @@ def run(count: int, rng: random.Random, folder: Path) -> Tally:
     faults: dict[str, tuple[Answer, Any, str]] = {**BROKEN, **LIES}
     kinds = rng.sample(sorted(faults), min(count, len(faults)))
     good = serving({name: CONTENTS[name] for name in CONTENTS})
-    with ExitStack() as stack:
+    with ExitStack() as stack, Zygote() as zygote:
         better = stack.enter_context(Server(dict(good)))
         cases = []
         for kind in kinds:
@@ -49,43 +48,39 @@ def run(count: int, rng: random.Random, folder: Path) -> Tally:
             work = folder / f"{number}"
             work.mkdir(parents=True)
             mirrors = " ".join([*urls, better.url] if saved else urls)
-            process = subprocess.Popen(
-                [*PROGRAM, "download"],
-                cwd=work,
-                env=environment(MNIST_SOFTMAX_CACHE_DIR="cache", MNIST_SOFTMAX_MIRROR=mirrors),
-                stdout=subprocess.DEVNULL,
-                stderr=(work / "err").open("w"),
-            )
+            variables: dict[str, Any] = {"MNIST_SOFTMAX_CACHE_DIR": "cache", "MNIST_SOFTMAX_MIRROR": mirrors}
+            process = zygote.start("download", cwd=work, **variables)
             started.append((what, saved, work, process, time.monotonic()))
-            time.sleep(0.05)  # fifty kinds at once would be slow to start
-        watch(started, tally)
+            time.sleep(0.02)
+        watch(started, zygote, tally)
     tally.notes["kinds"] = len(kinds)
     tally.done = len(cases)
     return tally
 
 
-def watch(started: list[Any], tally: Tally) -> None:
+def watch(started: list[Any], zygote: Zygote, tally: Tally) -> None:
     """Wait for the processes, and look at how and when each ended."""
     waiting = list(started)
     while waiting:
         for case in list(waiting):
             what, saved, work, process, began = case
-            if process.poll() is None:
+            if state_of(process) != "Z":
                 continue
             waiting.remove(case)
             took = time.monotonic() - began
-            err = (work / "err").read_text()
+            code = zygote.wait(process)
+            err = (work / "output").read_text()
             tally.most("slowest", took)
             codes = {0} if saved else {3, 4}
             if "Retry-After" in what or "until a date" in what:
                 codes = {0, *codes}
-            what = f"{what}: exit {process.returncode} after {took:.1f} s: {err[-200:]}"
+            what = f"{what}: exit {code} after {took:.1f} s: {err[-200:]}"
             tally.expect(took < DEADLINE + 5, f"{what}: too late")
-            tally.expect(process.returncode in codes, f"{what}: not one of {codes}")
+            tally.expect(code in codes, f"{what}: not one of {codes}")
             tally.expect("Traceback" not in err, f"{what}: traceback")
             tally.expect(not (wrong := wrong_cache(work / "cache")), f"{what}: {wrong}")
             tally.expect(not temporaries(work), f"{what}: a temporary left")
-            if process.returncode == 0:
+            if code == 0:
                 there = {path.name for path in (work / "cache" / DATASET.name).iterdir()}
                 tally.expect(there >= set(CONTENTS), f"{what}: a file is missing")
         time.sleep(0.02)

@@ -53,9 +53,10 @@ def run(count: int, rng: random.Random, folder: Path) -> Tally:
 
 def figure(tally: Tally) -> str:
     """The figure of the table."""
+    notes = tally.notes
     return (
-        f"{tally.notes['lock']} rounds of {PROCESSES} processes with exactly one GET per file; with the lock a "
-        f"no-op, {tally.notes['no lock']} rounds with up to {tally.notes['gets']} GETs for the four files; "
+        f"{notes['lock']} rounds of {PROCESSES} processes with exactly one GET per file; with the lock a "
+        f"no-op, {notes['no lock']} rounds with up to {notes['gets']} GETs for the four files; "
         f"{len(tally.bad)} corrupt or missing files, failed processes or temporaries"
     )
 

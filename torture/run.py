@@ -17,7 +17,19 @@ from pathlib import Path
 from common import ROOT, Row, Tally
 
 #: In the order of the table; each is a module with a ROW.
-NAMES = ("kills", "faults", "order", "processes", "mirrors", "mutations", "resume", "stops", "network")
+NAMES = (
+    "kills",
+    "faults",
+    "order",
+    "disk",
+    "processes",
+    "mirrors",
+    "mutations",
+    "resume",
+    "stops",
+    "init",
+    "network",
+)
 REPORT = ROOT / "docs" / "reliability.md"
 
 

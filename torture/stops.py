@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import PROGRAM, Row, Tally, environment, mirror, temporaries
+from common import PROGRAM, Row, Tally, environment, mirror, state_of, temporaries
 
 COMMANDS: dict[str, list[str]] = {
     "download": ["download"],
@@ -97,11 +97,6 @@ def stop_one(
         tally.expect(not temporaries(work), f"{what}: a temporary left")
     shutil.rmtree(work)
     return float(alive)
-
-
-def state_of(pid: int) -> str:
-    """The letter of a process's state."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def state_is_complete(name: str, out: bytes, work: Path) -> bool:
