@@ -74,6 +74,6 @@ ROW = Row(
     150,
     run,
     figure,
-    "a tmpfs of 128 KiB filled up to a random rest: a run with log and checkpoints over an old pair, and a cold "
+    "a tmpfs of 128 KiB filled up to a random rest: a run with log and checkpoints over an old pair, a cold "
     "cache; needs root",
 )
