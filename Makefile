@@ -1,13 +1,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test lint docs clean
+.PHONY: quickstart test torture lint docs clean
 
 quickstart: .venv/runtime  ## get MNIST (or the built-in sample), train, evaluate
 	$(BIN)/mnist-softmax quickstart
 
 test: .venv/test  ## run the tests; MNIST_SOFTMAX_TEST_DATA=DIR adds those on full MNIST
 	$(BIN)/python -m pytest
+
+torture: .venv/test  ## inject faults for about an hour (Linux, root); DATA=DIR: with the four MNIST files of DIR
+	TORTURE_DATA=$(DATA) $(BIN)/python torture/run.py
 
 lint: .venv/dev  ## ruff and mypy --strict
 	$(BIN)/ruff check .

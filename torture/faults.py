@@ -20,7 +20,7 @@ from kills import outcome, wrong_cache, wrong_log, wrong_pair
 CALLS = "openat,write,fsync,rename,unlink,ftruncate,mkdir"
 ERRORS = ("ENOSPC", "EIO", "EACCES")
 #: What the program can do without: the stamp and the lock of a cache, the removal of old temporaries.
-DISPENSABLE = re.compile(r"/cache/|unlink\(|O_DIRECTORY")
+DISPENSABLE = re.compile(r"[/\"]cache/|unlink\(|O_DIRECTORY")
 
 
 class Traced(NamedTuple):
