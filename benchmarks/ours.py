@@ -12,8 +12,9 @@ from peer import BATCH_SIZE, LR, MOMENTUM, REG, serve
 from mnist_softmax import __version__, blas
 from mnist_softmax.data import Source, folder_split
 from mnist_softmax.run import Settings
+from mnist_softmax.shuffle import epoch_order
 from mnist_softmax.sweep import grid, sweep
-from mnist_softmax.train import Model, Schedule, Step, epoch_order, initial_state, train
+from mnist_softmax.train import Model, Schedule, Step, initial_state, train
 
 split = folder_split(Path(sys.argv[1]), "train")
 rows = np.arange(len(split.labels), dtype=np.uint32)
@@ -37,7 +38,7 @@ def sweep_of_32() -> None:
 
 def floor() -> None:
     """The same batches through the same buffers, without softmax, loss and update."""
-    order = epoch_order(rows, 0, 1).astype(np.intp)
+    order = epoch_order(rows, 0, 1, 784).astype(np.intp)
     with blas.threads(1):
         for start in range(0, len(order) - BATCH_SIZE + 1, BATCH_SIZE):
             split.images.take(order[start : start + BATCH_SIZE], axis=0, out=step.batch, mode="clip")
