@@ -5,6 +5,7 @@ from anywhere would cost a read of its own: pages of 4 KiB, often 32 of them, fo
 are shuffled in two steps: pieces of 1 MiB of consecutive rows are put in random order, then the rows within
 each window of 256 pieces. So a window is read from disk once, in long reads, and its rows come from all over
 the file.
+
 Which of the two it is depends on the size of the data alone, never on the machine, so that the same run gives
 the same weights everywhere.
 """
