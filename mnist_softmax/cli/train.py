@@ -8,7 +8,15 @@ import click
 from mnist_softmax.cli import output
 from mnist_softmax.cli.config import config_option
 from mnist_softmax.cli.inputs import open_split
-from mnist_softmax.cli.options import FiniteFloat, chosen_source, json_option, path_option, source_options
+from mnist_softmax.cli.options import (
+    FiniteFloat,
+    chosen_source,
+    deskew_option,
+    json_option,
+    path_option,
+    preprocessing_steps,
+    source_options,
+)
 
 if TYPE_CHECKING:
     from mnist_softmax.data import Source, Split
@@ -54,6 +62,7 @@ MOMENTUM = FiniteFloat(0, 1, high_open=True)
     type=click.IntRange(0),
     help="Rows held out of the training file for validation. Default: min(5000, rows // 10).",
 )
+@deskew_option
 @path_option(
     "--out", default="weights.npy", show_default=True, help="Where the weights go; .json is the receipt."
 )
@@ -79,7 +88,13 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         if target:
             files.check_writable_target(target)
     source = chosen_source(ctx, options["dataset"], options["data_dir"]) or Source(dataset="mnist")
-    split = open_split(source, "train", options["cache_dir"], offline=options["offline"], preprocessing=())
+    split = open_split(
+        source,
+        "train",
+        options["cache_dir"],
+        offline=options["offline"],
+        preprocessing=preprocessing_steps(options),
+    )
     settings = Settings(**{name: options[name] for name in Settings.__dataclass_fields__})
     result, sha256 = train_and_save(
         split, source, settings, out, log=options["log"], resume=options["resume"]
