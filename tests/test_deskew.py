@@ -80,6 +80,14 @@ def test_images_of_any_size_and_content_come_out_as_the_formulas_say(
     )
 
 
+def test_a_few_dots_are_sheared_as_far_as_it_takes() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(1, 256, (2000, 35), np.uint8) * (rng.random((2000, 35)) < 0.1)
+    assert np.abs(moments(images, 7, 5)[0]).max() > 2  # more than the width from the middle to the edge
+    expected = [one_pixel_at_a_time(image, 7, 5) for image in images]
+    np.testing.assert_array_equal(deskew(images, 7, 5), expected)
+
+
 def test_scipy_finds_the_same_within_a_grey_level() -> None:
     images = SAMPLE[::7]
     for image, found, alpha, cx, cy in zip(images, deskew(images, 28, 28), *moments(images), strict=True):
