@@ -24,7 +24,7 @@ ROOT = PACKAGE.parent
 #: What DESIGN calls the layout: a module imports only from what stands before it.
 ORDER = (
     *("errors", "files", "softmax", "idx", "datasets", "transfer", "download", "unpack", "cache"),
-    *("blas", "data", "preprocess", "metrics", "train", "weights", "checkpoint", "run"),
+    *("blas", "data", "preprocess", "metrics", "train", "gradcheck", "weights", "checkpoint", "run"),
 )
 
 
