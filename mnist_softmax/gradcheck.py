@@ -334,6 +334,7 @@ def _fast_gradient(p: Problem, f: Formulas) -> float:
 
 
 def _one_step(p: Problem, f: Formulas) -> float:
+    """Eq. 24."""
     X, Y, W, B, reg = p.arguments
     dW, dB = f.gradient(X, Y, W, B, reg)
     if (np.shape(dW), np.shape(dB)) != (W.shape, B.shape):
