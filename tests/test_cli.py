@@ -24,7 +24,8 @@ ROOT = PACKAGE.parent
 #: What DESIGN calls the layout: a module imports only from what stands before it.
 ORDER = (
     *("errors", "files", "softmax", "idx", "datasets", "transfer", "download", "unpack", "cache"),
-    *("blas", "data", "preprocess", "metrics", "train", "gradcheck", "weights", "checkpoint", "run"),
+    *("blas", "data", "deskew", "preprocess", "metrics", "compare", "draw", "shuffle", "train"),
+    *("gradcheck", "weights", "checkpoint", "run", "sweep"),
 )
 
 
@@ -287,7 +288,11 @@ def test_nothing_but_text_goes_to_a_file(program: Program) -> None:
 
 
 @posix
-def test_a_bar_is_drawn_on_a_terminal_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [(f"{SMOKE} --epochs 200", b"epoch 200/200"), ("sweep --dataset mnist-sample --lr 0.1,0.2", b"2 models")],
+)
+def test_a_bar_is_drawn_on_a_terminal_only(tmp_path: Path, arguments: str, line: bytes) -> None:
     import fcntl
     import pty
     import struct
@@ -296,7 +301,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(tmp_path: Path) -> None:
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "mnist_softmax", *SMOKE.split(), "--epochs", "200"],
+        [sys.executable, "-m", "mnist_softmax", *arguments.split()],
         cwd=tmp_path,
         env=clean_environment(),
         stdout=subprocess.PIPE,
@@ -316,7 +321,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(tmp_path: Path) -> None:
     os.close(parent)
     assert process.returncode == 0
     assert b"%|" in seen
-    assert b"epoch 200/200" in seen
+    assert line in seen
     assert b"%|" not in out
 
 

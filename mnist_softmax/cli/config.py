@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mnist_softmax.cli.options import FiniteFloat
+from mnist_softmax.cli.options import FiniteFloat, NumberList
 from mnist_softmax.errors import LocalIOError, UsageError
 
 #: Options that make no sense in a file.
@@ -15,21 +15,26 @@ _NOT_IN_A_FILE = {"config", "help"}
 _LONGEST_CONFIG = 1 << 20
 
 
-def _wanted(option: click.Parameter) -> tuple[str, tuple[type, ...]]:
+def _wanted(kind: click.ParamType[Any], *, is_flag: bool) -> tuple[str, tuple[type, ...]]:
     """What an option takes from TOML, in words and as types. A bool is never a number here."""
-    if isinstance(option, click.Option) and option.is_flag:
+    if is_flag:
         return "true or false", (bool,)
-    if isinstance(option.type, FiniteFloat):
+    if isinstance(kind, NumberList):
+        words, types = _wanted(kind.element, is_flag=False)
+        return f"{words} or a list", types
+    if isinstance(kind, FiniteFloat):
         return "a number", (int, float)
-    if isinstance(option.type, click.types.IntParamType):
+    if isinstance(kind, click.types.IntParamType):
         return "an integer", (int,)
     return "a string", (str,)
 
 
 def _value(key: str, value: Any, option: click.Parameter, ctx: click.Context, path: Path) -> Any:
-    words, types = _wanted(option)
-    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        raise UsageError(f"wrong type of {key}", path, expected=words, got=repr(value)[:60])
+    words, types = _wanted(option.type, is_flag=getattr(option, "is_flag", False))
+    is_list = isinstance(option.type, NumberList) and isinstance(value, list)
+    for item in value if is_list else [value]:
+        if not isinstance(item, types) or (isinstance(item, bool) and bool not in types):
+            raise UsageError(f"wrong type of {key}", path, expected=words, got=repr(item)[:60])
     try:
         option.type_cast_value(ctx, value)
     except click.BadParameter as error:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,36 @@ class FiniteFloat(click.types.FloatParamType):
         if self.high == math.inf:
             return low
         return f"{low} and {'below' if self.high_open else 'at most'} {self.high:g}"
+
+
+class NumberList(click.ParamType[Any]):
+    """Comma-separated numbers, each of which `element` accepts; in a config file a number or a list."""
+
+    name = "list"
+
+    def __init__(self, element: click.ParamType[Any]) -> None:
+        self.element = element
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """Return the numbers as a tuple, or fail with the one that was wrong."""
+        parts = (
+            value.split(",")
+            if isinstance(value, str)
+            else value
+            if isinstance(value, list | tuple)
+            else [value]
+        )
+        if not parts:
+            self.fail("expected at least one number", param, ctx)
+        return tuple(self.element.convert(part, param, ctx) for part in parts)
+
+
+LR = FiniteFloat(0, low_open=True)
+REG = FiniteFloat(0)
+MOMENTUM = FiniteFloat(0, 1, high_open=True)
+SEED = click.IntRange(0)
 
 
 def path_option(*names: str, **attributes: Any) -> Decorator:
@@ -89,6 +119,47 @@ def source_options(default: str) -> Decorator:
         )(command)
 
     return add
+
+
+def deskew_option(command: Any) -> Any:
+    """``--deskew``, for every command that trains."""
+    return click.option(
+        "--deskew/--no-deskew",
+        help="Straighten and centre each image first. The receipt records it, so eval does the same.",
+    )(command)
+
+
+def preprocessing_steps(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The steps of `preprocess` that the options ask for."""
+    return ("deskew",) if options["deskew"] else ()
+
+
+def schedule_options(command: Any) -> Any:
+    """``--epochs``, ``--batch-size``, ``--schedule`` and ``--val-size``: what models of a sweep share."""
+    for option in (
+        click.option(
+            "--val-size",
+            type=click.IntRange(0),
+            help="Rows held out of the training file for validation. Default: min(5000, rows // 10).",
+        ),
+        click.option(
+            "--schedule",
+            type=click.Choice(["constant", "cosine"]),
+            default="cosine",
+            show_default=True,
+            help="How the learning rate goes: cosine falls to 0 at the end.",
+        ),
+        click.option(
+            "--batch-size",
+            type=click.IntRange(1),
+            default=128,
+            show_default=True,
+            help="Rows in a minibatch.",
+        ),
+        click.option("--epochs", type=click.IntRange(1), default=10, show_default=True),
+    ):
+        command = option(command)
+    return command
 
 
 def chosen_source(ctx: click.Context, dataset: str | None, data_dir: Path | None) -> "Source | None":

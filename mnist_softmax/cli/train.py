@@ -8,15 +8,23 @@ import click
 from mnist_softmax.cli import output
 from mnist_softmax.cli.config import config_option
 from mnist_softmax.cli.inputs import open_split
-from mnist_softmax.cli.options import FiniteFloat, chosen_source, json_option, path_option, source_options
+from mnist_softmax.cli.options import (
+    LR,
+    MOMENTUM,
+    REG,
+    SEED,
+    chosen_source,
+    deskew_option,
+    json_option,
+    path_option,
+    preprocessing_steps,
+    schedule_options,
+    source_options,
+)
 
 if TYPE_CHECKING:
     from mnist_softmax.data import Source, Split
     from mnist_softmax.run import Result, Settings
-
-LR = FiniteFloat(0, low_open=True)
-REG = FiniteFloat(0)
-MOMENTUM = FiniteFloat(0, 1, high_open=True)
 
 
 @click.command(
@@ -28,32 +36,18 @@ MOMENTUM = FiniteFloat(0, 1, high_open=True)
 @source_options("mnist")
 @click.option("--lr", type=LR, default=0.2, show_default=True, help="Learning rate.")
 @click.option("--reg", type=REG, default=1e-4, show_default=True, help="lambda of the L2 penalty.")
-@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Rows in a minibatch."
-)
 @click.option(
     "--momentum", type=MOMENTUM, default=0.9, show_default=True, help="0 is plain gradient descent."
 )
 @click.option(
-    "--schedule",
-    type=click.Choice(["constant", "cosine"]),
-    default="cosine",
-    show_default=True,
-    help="How the learning rate goes: cosine falls to 0 at the end.",
-)
-@click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=SEED,
     default=0,
     show_default=True,
     help="Draws the validation rows and shuffles.",
 )
-@click.option(
-    "--val-size",
-    type=click.IntRange(0),
-    help="Rows held out of the training file for validation. Default: min(5000, rows // 10).",
-)
+@schedule_options
+@deskew_option
 @path_option(
     "--out", default="weights.npy", show_default=True, help="Where the weights go; .json is the receipt."
 )
@@ -79,7 +73,13 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         if target:
             files.check_writable_target(target)
     source = chosen_source(ctx, options["dataset"], options["data_dir"]) or Source(dataset="mnist")
-    split = open_split(source, "train", options["cache_dir"], offline=options["offline"], preprocessing=())
+    split = open_split(
+        source,
+        "train",
+        options["cache_dir"],
+        offline=options["offline"],
+        preprocessing=preprocessing_steps(options),
+    )
     settings = Settings(**{name: options[name] for name in Settings.__dataclass_fields__})
     result, sha256 = train_and_save(
         split, source, settings, out, log=options["log"], resume=options["resume"]
