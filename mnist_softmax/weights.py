@@ -276,7 +276,7 @@ def _check_receipt(receipt: dict[str, Any], shape: tuple[int, ...], path: Path) 
 
     checks: dict[str, Callable[[Any], bool]] = {
         "format": lambda value: value == RECEIPT_FORMAT,
-        "dataset": lambda value: value is None or value in DATASETS,
+        "dataset": lambda value: value is None or (isinstance(value, str) and value in DATASETS),
         "data_dir": is_text_or_null,
         "files": lambda value: isinstance(value, dict),
         "image_height": is_count,

@@ -25,6 +25,7 @@ ROOT = PACKAGE.parent
 ORDER = (
     *("errors", "files", "softmax", "idx", "datasets", "transfer", "download", "unpack", "cache"),
     *("blas", "data", "deskew", "preprocess", "metrics", "train", "weights", "checkpoint", "run", "sweep"),
+    "reproduce",
 )
 
 

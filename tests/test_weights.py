@@ -137,6 +137,7 @@ def test_a_damaged_receipt_is_an_error_and_never_ignored(tmp_path: Path, text: s
         {"format": 99},
         {"dataset": "no-such-set"},
         {"dataset": 3},
+        {"dataset": []},
         {"image_height": 3},
         {"image_width": True},
         {"class_names": ["a"]},
