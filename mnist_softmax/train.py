@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from mnist_softmax import blas
 from mnist_softmax.data import Split
 from mnist_softmax.metrics import cross_entropy_and_accuracy
+from mnist_softmax.shuffle import ReadAhead, epoch_order
 
 #: OpenBLAS multiplies small matrices without packing them up to 100**3 multiplications (its
 #: interface/gemm.c, "small matrix"): half of the time of the general path for 10 classes of 784 pixels.
@@ -106,13 +107,6 @@ def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
     the restarts.
     """
     return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def epoch_order(rows: NDArray[np.uint32], seed: int, epoch: int) -> NDArray[np.uint32]:
-    """The rows of epoch `epoch` (from 1) in the order that `seed` draws for it, whatever came before."""
-    order = rows.copy()
-    np.random.default_rng([seed, epoch]).shuffle(order)
-    return order
 
 
 class Step:
@@ -260,10 +254,12 @@ def _run_epoch(
 ) -> NDArray[np.float64]:
     """Train on `order` once, in batches of the sizes of `steps`; return each model's running loss, (K,)."""
     nats, done, batch = np.zeros(steps[0].F_models.shape[1]), 0, 0
+    read_ahead = ReadAhead(split.images, order)
     for step in steps:
         block = max(1, _BLOCK // step.F_models.shape[1])
         while batches := min(block, (len(order) - done) // step.batch_rows):
             count = batches * step.batch_rows
+            read_ahead.reached(done)
             nats = nats + _run_batches(
                 split, order[done : done + count], step, rate_factors[batch : batch + batches]
             )
@@ -314,7 +310,7 @@ def train(
     while state.epoch < schedule.epochs:
         first, total = state.epoch * batches, schedule.epochs * batches
         factors = [learning_rate_factor(schedule.schedule, first + b, total) for b in range(batches)]
-        order = epoch_order(train_rows, schedule.seed, state.epoch + 1)
+        order = epoch_order(train_rows, schedule.seed, state.epoch + 1, split.images.shape[1])
         with blas.threads(threads), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             loss = _run_epoch(split, order, steps, factors, on_rows)
         loss[~np.isfinite(state.V.reshape(len(models), -1)).all(axis=1)] = np.nan
