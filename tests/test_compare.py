@@ -230,6 +230,18 @@ def test_weights_of_other_data_are_compared_with_a_warning_that_names_them(
     assert json.loads(bare.out)["rows"] == 50
 
 
+def test_each_is_scored_on_rows_prepared_as_its_own_receipt_says(
+    program: Program, trained: Path, tmp_path: Path
+) -> None:
+    data = trained / "letters"
+    deskew = ("--deskew", "--epochs", 2, "--lr", "0.002", "--out", "deskewed.npy")
+    assert program("train", "--data-dir", data, *deskew).code == 0
+    files = trained / "letters-bad.npy", tmp_path / "deskewed.npy"
+    facts = json.loads(program("compare", *files, "--json").out)
+    alone = [json.loads(program("eval", file, "--json").out)["accuracy"] for file in files]
+    assert [facts["a"]["accuracy"], facts["b"]["accuracy"]] == alone
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_weights_that_do_not_fit_the_rows_are_exit_6_and_named(
     program: Program, trained: Path, order: int

@@ -1,5 +1,6 @@
 """``mnist-softmax show`` through its real entry point: in a pipe and on a terminal of several widths."""
 
+import csv
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Program, clean_environment, write_folder
 
-from mnist_softmax import softmax
+from mnist_softmax import draw, preprocess, softmax
 from mnist_softmax.data import folder_split
 from mnist_softmax.idx import write_idx
 
@@ -231,6 +232,27 @@ def test_mistakes_are_the_most_confident_ones_in_order(program: Program, trained
     }
     percents = [float(value) for value in re.findall(r"says \d+, (\d+\.\d) %", done.out)]
     np.testing.assert_allclose(percents, 100 * S[expected].max(axis=1), atol=0.06)
+
+
+def test_rows_are_drawn_and_scored_as_the_receipt_says(program: Program, tmp_path: Path) -> None:
+    write_folder(tmp_path / "d", "train", rows=40, height=28, width=28)
+    write_folder(tmp_path / "d", "test", rows=40, height=28, width=28, seed=1)
+    program("train", "--data-dir", "d", "--deskew", "--epochs", 1, "--lr", "0.001")
+    rows = folder_split(tmp_path / "d", "test")
+    image = preprocess.apply(rows.images[3:4], 28, 28, ["deskew"])
+    W, B = np.split(np.load(tmp_path / "weights.npy").astype(float), [-1])
+    done = program("show", "--index", 3)
+    assert done.out.startswith(f"test row 3 of {tmp_path / 'd'}, after deskew"[:60])
+    percents = [float(percent) for percent in re.findall(r" (\d+\.\d\d) % ?#*$", done.out, re.MULTILINE)]
+    np.testing.assert_allclose(percents, 100 * softmax.softmax(image / 255 @ W + B)[0], atol=0.006)
+    drawn = draw.digit(image.reshape(28, 28), 28, "plain")
+    assert all(line in done.out for line in drawn)
+    assert program("eval", "--predictions", "p.csv").code == 0
+    with open(tmp_path / "p.csv", newline="") as file:
+        wrong = [row for row in csv.DictReader(file) if row["label"] != row["predicted"]]
+    mistakes = program("show", "--mistakes", "--limit", 40).out
+    assert f"of {len(wrong)} mistakes" in mistakes
+    assert sorted(re.findall(r"\brow (\d+)", mistakes)) == sorted(row["row"] for row in wrong)
 
 
 def test_where_there_are_no_mistakes_it_says_so(program: Program, tmp_path: Path) -> None:
