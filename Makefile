@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test torture lint docs clean
+.PHONY: quickstart test torture lint docs bench clean
 
 quickstart: .venv/runtime  ## get MNIST (or the built-in sample), train, evaluate
 	$(BIN)/mnist-softmax quickstart
@@ -9,8 +9,11 @@ quickstart: .venv/runtime  ## get MNIST (or the built-in sample), train, evaluat
 test: .venv/test  ## run the tests; MNIST_SOFTMAX_TEST_DATA=DIR adds those on full MNIST
 	$(BIN)/python -m pytest
 
-torture: .venv/test  ## inject faults for about an hour (Linux, root); DATA=DIR: with the four MNIST files of DIR
-	TORTURE_DATA=$(DATA) $(BIN)/python torture/run.py
+torture: .venv/test  ## inject faults for an hour (Linux, root, strace); DATA=DIR adds rounds on full MNIST
+	$(BIN)/python torture/run.py
+ifdef DATA
+	TORTURE_DATA=$(DATA) $(BIN)/python torture/run.py --count 5
+endif
 
 lint: .venv/dev  ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -19,6 +22,9 @@ lint: .venv/dev  ## ruff and mypy --strict
 
 docs: .venv/runtime  ## write docs/cli.md from the commands' help
 	$(BIN)/python docs/generate_cli.py
+
+bench: .venv/bench  ## measure beside the peers, ten minutes; DATA=DIR takes the .gz files from there
+	$(BIN)/python benchmarks/bench.py $(if $(DATA),--from $(DATA))
 
 clean:  ## remove what make made
 	rm -rf .venv build *.egg-info
@@ -39,4 +45,8 @@ clean:  ## remove what make made
 
 .venv/dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+.venv/bench: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable . --group bench
 	touch $@

@@ -88,7 +88,7 @@ def test_the_receipt_tells_how_the_weights_were_made(
     assert (receipt["image_height"], receipt["image_width"], receipt["rows"]) == (8, 8, 280)
     assert receipt["class_names"] == list("0123456789")
     assert set(receipt["files"]) == {IMAGE_NAMES["train"], LABEL_NAMES["train"]}
-    assert set(receipt["versions"]) == {"mnist_softmax", "python", "numpy", "blas"}
+    assert set(receipt["versions"]) == {"machine", "mnist_softmax", "python", "numpy", "blas"}
     assert [entry["epoch"] for entry in receipt["history"]] == [1, 2, 3, 4]
     assert "previous" not in receipt
 

@@ -10,12 +10,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import Program
 from servers import Server, serving
 
 import mnist_softmax
+from mnist_softmax.data import folder_split
 from mnist_softmax.datasets import DATASETS, MNIST
+from mnist_softmax.deskew import deskew
 
 pytestmark = pytest.mark.full
 
@@ -83,6 +86,14 @@ def test_download_from_a_mirror_then_train_then_eval_all_on_defaults(
     assert json.loads(missed.out) == scored
 
 
+def test_the_optimum_config_reaches_the_minimum_of_the_loss(program: Program, cache: Path) -> None:
+    done = run(program, cache, "train", "--config", CONFIGS / "optimum.toml", "--json")
+    facts = json.loads(done.out)
+    assert facts["epochs"] <= 100
+    assert 0 < facts["loss"] - OPTIMUM < 1e-4
+    assert abs(accuracy(program, cache) - 0.9263) < 0.002
+
+
 def test_the_accurate_config_comes_close_to_the_optimum(program: Program, cache: Path) -> None:
     done = run(program, cache, "train", "--config", CONFIGS / "accurate.toml", "--json")
     assert abs(json.loads(done.out)["loss"] - OPTIMUM) < 1.5e-3
@@ -96,6 +107,19 @@ def test_the_derivation_config_is_plain_gradient_descent_and_good(
     settings = json.loads((tmp_path / "weights.json").read_text())["settings"]
     assert (settings["momentum"], settings["schedule"]) == (0, "constant")
     assert accuracy(program, cache) >= 0.918
+
+
+def test_the_deskew_config_goes_beyond_the_published_linear_rows(program: Program, cache: Path) -> None:
+    run(program, cache, "train", "--config", CONFIGS / "deskew.toml")
+    assert accuracy(program, cache) >= 0.955
+
+
+def test_all_of_mnist_is_deskewed_in_a_moment(cache: Path) -> None:
+    split = folder_split(cache / "mnist", "train")
+    images = np.concatenate([split.images, split.images[:10_000]])
+    started = time.perf_counter()
+    deskew(images, 28, 28)
+    assert time.perf_counter() - started < 3  # measured 0.4
 
 
 def test_weights_are_byte_identical_from_run_to_run_and_under_any_threads(
@@ -131,7 +155,10 @@ def test_the_raw_hashes_of_the_table_are_those_of_the_files(mnist_folder: Path) 
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-def test_training_stays_under_150_megabytes(program: Program, cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("deskew", ["--no-deskew", "--deskew"])
+def test_training_stays_under_150_megabytes(
+    program: Program, cache: Path, tmp_path: Path, deskew: str
+) -> None:
     code = (
         "import sys; sys.argv[0] = 'mnist-softmax'\n"
         "from mnist_softmax.cli.main import main\n"
@@ -139,7 +166,7 @@ def test_training_stays_under_150_megabytes(program: Program, cache: Path, tmp_p
         "finally: print(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "train", "--cache-dir", cache, "--out", tmp_path / "w.npy"],
+        [sys.executable, "-c", code, "train", deskew, "--cache-dir", cache, "--out", tmp_path / "w.npy"],
         capture_output=True,
         text=True,
         check=True,

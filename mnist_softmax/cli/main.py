@@ -14,7 +14,17 @@ from mnist_softmax.cli import output, signals
 from mnist_softmax.errors import LocalIOError, MnistSoftmaxError, UsageError
 
 #: In the order in which a newcomer needs them; each is `mnist_softmax.cli.<name>:command`.
-COMMANDS = ("quickstart", "download", "train", "eval", "sweep")
+COMMANDS = (
+    "quickstart",
+    "download",
+    "train",
+    "eval",
+    "show",
+    "compare",
+    "sweep",
+    "reproduce",
+    "gradcheck",
+)
 
 
 class _LazyGroup(click.Group):
