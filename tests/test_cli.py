@@ -24,7 +24,19 @@ ROOT = PACKAGE.parent
 #: What DESIGN calls the layout: a module imports only from what stands before it.
 ORDER = (
     *("errors", "files", "softmax", "idx", "datasets", "transfer", "download", "unpack", "cache"),
-    *("blas", "data", "preprocess", "metrics", "train", "weights", "checkpoint", "run", "sweep"),
+    *(
+        "blas",
+        "data",
+        "preprocess",
+        "prepare",
+        "pictures",
+        "metrics",
+        "train",
+        "weights",
+        "checkpoint",
+        "run",
+        "sweep",
+    ),
 )
 
 
