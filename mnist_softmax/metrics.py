@@ -165,3 +165,12 @@ def evaluate(
     pairs = labels.astype(np.int64) * classes + predicted
     confusion = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
     return Evaluation(predicted, probability, confusion, nats / len(images))
+
+
+def most_confident_mistakes(
+    evaluation: Evaluation, labels: NDArray[np.uint8], limit: int | None = None
+) -> NDArray[np.int64]:
+    """Numbers of the wrong rows, the surest prediction first (ties by number), at most `limit`; int64."""
+    wrong = np.flatnonzero(evaluation.predicted != labels)
+    order = np.argsort(-evaluation.probability[wrong], kind="stable")
+    return wrong[order[:limit]]

@@ -76,14 +76,14 @@ class Weights:
         if self.receipt:
             return self.receipt["image_height"], self.receipt["image_width"]
         rows = self.array.shape[0]
-        for pixels in (rows - 1, rows):
+        for pixels in (rows - 1, rows):  # never are both of them squares
             side = math.isqrt(pixels)
             if side and side * side == pixels:
                 return side, side
         raise WeightsError(
-            "the size of the images is not known",
+            "no receipt says how high and wide the images are",
             self.path,
-            expected="a receipt, or rows for square images and a bias",
+            expected="a square's pixels and the bias",
             got=f"{rows} rows",
         )
 

@@ -11,6 +11,9 @@ from mnist_softmax.cli.options import FiniteFloat, chosen_source, json_option, p
 from mnist_softmax.errors import GateError, WeightsError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mnist_softmax.data import Source, Split
     from mnist_softmax.metrics import Evaluation
     from mnist_softmax.weights import Weights
@@ -63,23 +66,29 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     _check_gates(evaluation, names, options, options["weights"])
 
 
-def source_for(weights: "Weights", chosen: "Source | None") -> "Source":
-    """What weights are scored on: the choice, else what their receipt names, else mnist."""
+def trained_on(weights: "Weights") -> "Source | None":
+    """What the receipt says that weights were trained on; None where nothing says it."""
     from mnist_softmax.data import Source
 
     receipt = weights.receipt or {}
     folder = receipt.get("data_dir")
-    trained_on = None
     if receipt.get("dataset") or folder:
-        trained_on = Source(dataset=receipt.get("dataset"), data_dir=Path(folder) if folder else None)
+        return Source(dataset=receipt.get("dataset"), data_dir=Path(folder) if folder else None)
+    return None
+
+
+def source_for(weights: "Weights", chosen: "Source | None") -> "Source":
+    """What weights are scored on: the choice, else what their receipt names, else mnist."""
+    from mnist_softmax.data import Source
+
+    known = trained_on(weights)
     if chosen is None:
-        return trained_on or Source(dataset="mnist")
-    same = trained_on is None or (
-        chosen.dataset == trained_on.dataset
-        and (chosen.data_dir and chosen.data_dir.resolve()) == trained_on.data_dir
+        return known or Source(dataset="mnist")
+    same = known is None or (
+        chosen.dataset == known.dataset and (chosen.data_dir and chosen.data_dir.resolve()) == known.data_dir
     )
-    if not same and trained_on:
-        output.warn(f"the weights were trained on {trained_on.label}, not on {chosen.label}")
+    if not same and known:
+        output.warn(f"the weights were trained on {known.label}, not on {chosen.label}: {weights.path}")
     return chosen
 
 
@@ -94,6 +103,24 @@ def class_names(weights: "Weights", source: "Source") -> list[str]:
     return list(names) if len(names) == classes else [str(label) for label in range(classes)]
 
 
+def fitting_parameters(weights: "Weights", split: "Split") -> "NDArray[np.float32]":
+    """The parameters (N + 1, L) of weights for a split.
+
+    Raises
+    ------
+    WeightsError : they do not fit its pixels or classes.
+    """
+    parameters = weights.parameters(split.images.shape[1])
+    if split.classes > parameters.shape[1]:
+        raise WeightsError(
+            "the weights do not fit the labels",
+            weights.path,
+            expected=f"{split.classes} classes",
+            got=parameters.shape[1],
+        )
+    return parameters
+
+
 def score(weights: "Weights", split: "Split") -> "Evaluation":
     """Score weights on a split.
 
@@ -103,15 +130,7 @@ def score(weights: "Weights", split: "Split") -> "Evaluation":
     """
     from mnist_softmax import metrics
 
-    parameters = weights.parameters(split.images.shape[1])
-    if split.classes > parameters.shape[1]:
-        raise WeightsError(
-            "the weights do not fit the labels",
-            weights.path,
-            expected=f"{split.classes} classes",
-            got=parameters.shape[1],
-        )
-    return metrics.evaluate(parameters, split.images, split.labels)
+    return metrics.evaluate(fitting_parameters(weights, split), split.images, split.labels)
 
 
 def summary(
