@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_softmax.data import Split
+from mnist_softmax.deskew import deskew
 
 #: Name in the receipt -> function of (M, N) uint8 images, height and width that returns (M, N) uint8 images.
-STEPS: dict[str, Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]]] = {}
+STEPS: dict[str, Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]]] = {"deskew": deskew}
 
 
 def apply(images: NDArray[np.uint8], height: int, width: int, steps: Sequence[str]) -> NDArray[np.uint8]:
@@ -24,8 +25,9 @@ def apply(images: NDArray[np.uint8], height: int, width: int, steps: Sequence[st
 
 
 def prepared(split: Split, steps: Sequence[str]) -> Split:
-    """A split whose images went through `steps`; with none of them the split itself, still mapped."""
+    """A split whose images went through `steps`, in memory; with no steps the split itself, still mapped."""
     if not steps:
         return split
     images = apply(split.images, split.height, split.width, steps)
+    images.flags.writeable = False
     return replace(split, images=images, preprocessing=(*split.preprocessing, *steps))

@@ -15,6 +15,7 @@ from PIL import Image
 
 from mnist_softmax import metrics, pictures, weights
 from mnist_softmax.data import sample_split
+from mnist_softmax.deskew import deskew
 from mnist_softmax.prepare import prepare
 
 
@@ -84,6 +85,30 @@ def test_plain_output_names_the_digit_and_the_runners_up(
         f"7.png: {first} ({100 * S[first]:.2f} %), "
         f"then {second} ({100 * S[second]:.2f} %), {third} ({100 * S[third]:.2f} %)\n"
     )
+
+
+def test_show_draws_the_prepared_image_in_plain_characters_in_a_pipe(
+    program: Program, model: Path, seven: Any, tmp_path: Path
+) -> None:
+    saved(tmp_path / "7.png", seven)
+    first, *lines = program("predict", "--weights", model, "--show", "7.png").out.splitlines()
+    assert first.startswith("7.png: 7")
+    image = prepare(seven).image
+    inked = [bool(pair.max()) for pair in image.reshape(14, -1)]
+    assert len(lines) == 14
+    assert [bool(line.strip()) for line in lines] == inked
+    refused = program("predict", "--weights", model, "--show", "--json", "7.png")
+    assert (refused.code, refused.out) == (2, "")
+
+
+def test_images_go_through_the_receipts_preprocessing(program: Program, seven: Any, tmp_path: Path) -> None:
+    program("train", "--dataset", "mnist-sample", "--epochs", 1, "--deskew")
+    saved(tmp_path / "7.png", seven)
+    (facts,) = facts_of(program("predict", "7.png", "--json").out)
+    row = deskew(prepare(seven).image.reshape(1, -1), 28, 28)
+    parameters = weights.load(tmp_path / "weights.npy").parameters(784)
+    (log_S,) = metrics.log_probabilities(parameters, row)
+    np.testing.assert_allclose(facts["probabilities"], np.exp(log_S[0, 0]), atol=1e-12)
 
 
 def test_dark_on_light_is_inverted_and_said_on_stderr(

@@ -132,10 +132,11 @@ def test_several_seeds_give_mean_and_spread(program: Program) -> None:
         assert combination["validation_accuracy_spread"] == pytest.approx(np.std(values, ddof=1))
 
 
+@pytest.mark.parametrize("deskew", ["--no-deskew", "--deskew"])
 def test_the_saved_winner_is_what_train_gives_and_its_receipt_records_the_grid(
-    program: Program, tmp_path: Path
+    program: Program, tmp_path: Path, deskew: str
 ) -> None:
-    done = program("sweep", *SAMPLE, *GRID, "--seed", "0,5", "--out", "best.npy", "--json")
+    done = program("sweep", *SAMPLE, *GRID, deskew, "--seed", "0,5", "--out", "best.npy", "--json")
     assert done.code == 0
     facts = json.loads(done.out)
     receipt = json.loads((tmp_path / "best.json").read_text())
@@ -151,7 +152,7 @@ def test_the_saved_winner_is_what_train_gives_and_its_receipt_records_the_grid(
         for key in ("lr", "reg", "momentum", "seed", "epochs")
         for text in (f"--{key}", str(settings[key]))
     ]
-    program("train", *SAMPLE, *arguments, "--out", "alone.npy")
+    program("train", *SAMPLE, *arguments, deskew, "--out", "alone.npy")
     assert (tmp_path / "best.npy").read_bytes() == (tmp_path / "alone.npy").read_bytes()
     assert program("eval", "best.npy").code == 0
 

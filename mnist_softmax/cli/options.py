@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +119,19 @@ def source_options(default: str) -> Decorator:
         )(command)
 
     return add
+
+
+def deskew_option(command: Any) -> Any:
+    """``--deskew``, for every command that trains."""
+    return click.option(
+        "--deskew/--no-deskew",
+        help="Straighten and centre each image first. The receipt records it, so eval does the same.",
+    )(command)
+
+
+def preprocessing_steps(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The steps of `preprocess` that the options ask for."""
+    return ("deskew",) if options["deskew"] else ()
 
 
 def schedule_options(command: Any) -> Any:

@@ -29,8 +29,9 @@ _LONGEST_STDIN = 256 << 20
 )
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @path_option("--weights", default="weights.npy", show_default=True, help="The weights to use.")
+@click.option("--show", is_flag=True, help="Draw what the model sees: the picture as it was prepared.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image, a line each.")
-def command(images: tuple[str, ...], weights: Path, as_json: bool) -> None:
+def command(images: tuple[str, ...], weights: Path, show: bool, as_json: bool) -> None:
     """Recognise the digit in each IMAGE: PNG, JPEG and whatever Pillow reads; - is stdin.
 
     A picture of one digit of any size, light on dark or dark on light, is first prepared as MNIST's digits
@@ -42,6 +43,8 @@ def command(images: tuple[str, ...], weights: Path, as_json: bool) -> None:
     from mnist_softmax import weights as weights_module
     from mnist_softmax.cli.eval import class_names, source_for
 
+    if show and as_json:
+        raise UsageError("--show and --json exclude each other")
     pictures.check_installed()
     loaded = weights_module.load(weights)
     height, width = loaded.image_size()
@@ -57,11 +60,13 @@ def command(images: tuple[str, ...], weights: Path, as_json: bool) -> None:
             continue
         if prepared.inverted:
             output.note(f"{source}: dark on light, so it was inverted")
-        _, probabilities = _classify(loaded, prepared.image)
+        image, probabilities = _classify(loaded, prepared.image)
         if as_json:
             output.emit_json(_facts(source, probabilities))
         else:
             _print(source, probabilities, names)
+            if show:
+                _draw(image)
     _report(failures)
 
 
@@ -122,6 +127,18 @@ def _print(source: str, probabilities: "NDArray[np.float64]", names: list[str]) 
     if others:
         line += ", then " + ", ".join(f"{names[k]} ({output.percent(probabilities[k])})" for k in others)
     output.emit(line)
+
+
+def _draw(image: "NDArray[np.uint8]") -> None:
+    """Draw an image as the terminal, or a pipe, can show it."""
+    from mnist_softmax import draw
+    from mnist_softmax.cli.show import screen
+
+    here = screen("auto")
+    height, width = image.shape
+    _, columns = draw.layout(1, height, width, captions=1, columns=here.columns, lines=here.lines)
+    for line in draw.digit(image, columns, here.style):
+        output.emit(line)
 
 
 def _report(failures: list[MnistSoftmaxError]) -> None:

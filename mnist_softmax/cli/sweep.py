@@ -18,8 +18,10 @@ from mnist_softmax.cli.options import (
     Decorator,
     NumberList,
     chosen_source,
+    deskew_option,
     json_option,
     path_option,
+    preprocessing_steps,
     schedule_options,
     source_options,
 )
@@ -48,6 +50,7 @@ def _list_option(name: str, element: click.ParamType[Any], default: str, help_te
 @_list_option("--momentum", MOMENTUM, "0.9", "Values of momentum.")
 @_list_option("--seed", SEED, "0", "Seeds; several give a mean and a spread.")
 @schedule_options
+@deskew_option
 @path_option("--out", help="Save the best model's weights here; .json is the receipt.")
 @json_option
 @click.pass_context
@@ -69,7 +72,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     shared = {name: options[name] for name in ("epochs", "batch_size", "schedule", "val_size")}
     models = grid(Settings(**shared), options["lr"], options["reg"], options["momentum"], options["seed"])
     source = chosen_source(ctx, options["dataset"], options["data_dir"]) or Source(dataset="mnist")
-    split = open_split(source, "train", options["cache_dir"], offline=options["offline"], preprocessing=())
+    steps = preprocessing_steps(options)
+    split = open_split(source, "train", options["cache_dir"], offline=options["offline"], preprocessing=steps)
     outcomes: dict[Settings, Outcome] = {}
     try:
         _train(split, source, models, outcomes)

@@ -14,8 +14,10 @@ from mnist_softmax.cli.options import (
     REG,
     SEED,
     chosen_source,
+    deskew_option,
     json_option,
     path_option,
+    preprocessing_steps,
     schedule_options,
     source_options,
 )
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     help="Draws the validation rows and shuffles.",
 )
 @schedule_options
+@deskew_option
 @path_option(
     "--out", default="weights.npy", show_default=True, help="Where the weights go; .json is the receipt."
 )
@@ -70,7 +73,13 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         if target:
             files.check_writable_target(target)
     source = chosen_source(ctx, options["dataset"], options["data_dir"]) or Source(dataset="mnist")
-    split = open_split(source, "train", options["cache_dir"], offline=options["offline"], preprocessing=())
+    split = open_split(
+        source,
+        "train",
+        options["cache_dir"],
+        offline=options["offline"],
+        preprocessing=preprocessing_steps(options),
+    )
     settings = Settings(**{name: options[name] for name in Settings.__dataclass_fields__})
     result, sha256 = train_and_save(
         split, source, settings, out, log=options["log"], resume=options["resume"]
