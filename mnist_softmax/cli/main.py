@@ -15,7 +15,7 @@ from mnist_softmax.cli import output
 from mnist_softmax.errors import LocalIOError, MnistSoftmaxError, UsageError
 
 #: In the order in which a newcomer needs them; each is `mnist_softmax.cli.<name>:command`.
-COMMANDS = ("quickstart", "download", "train", "eval", "predict", "show", "compare", "sweep")
+COMMANDS = ("quickstart", "download", "train", "eval", "predict", "show", "report", "compare", "sweep")
 
 
 class _LazyGroup(click.Group):
