@@ -206,7 +206,7 @@ def reliability(
 
     Returns
     -------
-    The bins that hold rows, in order; and the mean over the rows of abs(accuracy - probability) of their bins.
+    The bins that hold rows, in order; and the mean of abs(accuracy - probability) over their rows.
     """
     right = evaluation.predicted == labels
     number = np.minimum((evaluation.probability * bins).astype(int), bins - 1)

@@ -25,8 +25,8 @@ from mnist_softmax.errors import UsageError
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Write one HTML page about WEIGHTS (default: weights.npy) that needs no network.
 
-    It shows accuracy and loss, a picture of each class's weights, the confusion matrix with the digits in each
-    cell, the most confident mistakes, how far the probabilities can be trusted, how the weights were trained,
+    It shows accuracy and loss, a picture of each class's weights, the confusion matrix with the digits in
+    each cell, the most confident mistakes, how far the probabilities can be trusted, how the weights were trained,
     and a canvas to draw a digit on. Needs Jinja2: pip install 'mnist-softmax[report]'.
     """
     from mnist_softmax import files, report
@@ -36,9 +36,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     report.check_installed()
     files.check_writable_target(out)
     weights = weights_module.load(options["weights"])
-    if out.resolve() in {
-        path.resolve() for path in (weights.path, weights_module.receipt_path(weights.path))
-    }:
+    pair = (weights.path, weights_module.receipt_path(weights.path))
+    if out.resolve() in {path.resolve() for path in pair}:
         raise UsageError("the page would take the place of the weights", out, remedy="name another --out")
     source = source_for(weights, chosen_source(ctx, options["dataset"], options["data_dir"]))
     split = open_split(

@@ -207,7 +207,7 @@ def _data(
 
 
 def digits_shown(evaluation: Evaluation, labels: NDArray[np.uint8], most: int) -> NDArray[np.int64]:
-    """Row numbers of at most `most` digits, cell by cell of the confusion matrix, with none left empty if possible.
+    """Row numbers of at most `most` digits, cell by cell of the confusion matrix; none is left out if it fits.
 
     In a cell of mistakes the surest come first, in a cell of right answers the least sure.
     """
@@ -219,7 +219,8 @@ def digits_shown(evaluation: Evaluation, labels: NDArray[np.uint8], most: int) -
     rank = np.arange(len(order)) - np.repeat(first, counts)
     # The first of every cell, then the second of every cell, and so on.
     chosen = np.argsort(rank, kind="stable")[:most]
-    return order[np.sort(chosen[rank[chosen] < _MOST_OF_A_CELL])]
+    rows: NDArray[np.int64] = order[np.sort(chosen[rank[chosen] < _MOST_OF_A_CELL])]
+    return rows
 
 
 def _sheet(split: Split, rows: NDArray[np.int64]) -> dict[str, Any]:

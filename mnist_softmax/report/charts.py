@@ -50,7 +50,12 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 def _svg(label: str, body: list[str], frame: _Frame) -> str:
     inner = "\n".join(body)
-    return f'<svg viewBox="0 0 {frame.width:g} {frame.height:g}" role="img" aria-label="{label}">\n{inner}\n</svg>'
+    box = f"0 0 {frame.width:g} {frame.height:g}"
+    return f'<svg viewBox="{box}" role="img" aria-label="{label}">\n{inner}\n</svg>'
+
+
+def _dot(css: str, left: float, top: float, radius: float, title: str) -> str:
+    return f'<circle class="dot {css}" cx="{left:.1f}" cy="{top:.1f}" r="{radius}"><title>{title}</title></circle>'
 
 
 def _axes(
@@ -110,9 +115,7 @@ def curves(
             for epoch, value in points:
                 left, top = frame.at(epoch, value)
                 title = f"epoch {epoch}: {name} {y_format.format(value)}"
-                body.append(
-                    f'<circle class="dot {css}" cx="{left:.1f}" cy="{top:.1f}" r="3.5"><title>{title}</title></circle>'
-                )
+                body.append(_dot(css, left, top, 3.5, title))
     ends = ", ".join(
         f"{name} from {y_format.format(points[0][1])} to {y_format.format(points[-1][1])}"
         for _, name, points in series
@@ -144,8 +147,6 @@ def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:
         _, y = frame.at(entry.probability, entry.accuracy)
         title = f"{entry.rows} rows with {entry.probability:.1%} on average: {entry.accuracy:.1%} right"
         body.append(f'<path class="interval" d="M{x:.1f} {low:.1f}V{high:.1f}"/>')
-        body.append(
-            f'<circle class="dot first" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{title}</title></circle>'
-        )
+        body.append(_dot("first", x, y, 4.5, title))
     body.append(f'<path class="line first" d="{frame.path([(e.probability, e.accuracy) for e in bins])}"/>')
     return _svg("Reliability diagram; its numbers are in the table below", body, frame)

@@ -37,7 +37,7 @@ def png_address(image: NDArray[np.uint8]) -> str:
 
 
 def signed_colours(values: NDArray[Any], scale: float) -> NDArray[np.uint8]:
-    """Colours (H, W, 4) of signed values (H, W): orange above 0, blue below, clear at 0, full from `scale` on.
+    """Colours (H, W, 4) of signed values (H, W): orange above 0, blue below, clear at 0, full at `scale`.
 
     The ground shows through, so the same image fits a light page and a dark one.
     """
