@@ -26,8 +26,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     """Write one HTML page about WEIGHTS (default: weights.npy) that needs no network.
 
     It shows accuracy and loss, a picture of each class's weights, the confusion matrix with the digits in
-    each cell, the most confident mistakes, how far the probabilities can be trusted, how the weights were trained,
-    and a canvas to draw a digit on. Needs Jinja2: pip install 'mnist-softmax[report]'.
+    each cell, the most confident mistakes, how far the probabilities can be trusted, how the weights were
+    trained, and a canvas to draw a digit on. Needs Jinja2: pip install 'mnist-softmax[report]'.
     """
     from mnist_softmax import files, report
     from mnist_softmax import weights as weights_module

@@ -207,7 +207,7 @@ def _data(
 
 
 def digits_shown(evaluation: Evaluation, labels: NDArray[np.uint8], most: int) -> NDArray[np.int64]:
-    """Row numbers of at most `most` digits, cell by cell of the confusion matrix; none is left out if it fits.
+    """Rows of at most `most` digits, cell by cell of the confusion matrix, none left out if it fits.
 
     In a cell of mistakes the surest come first, in a cell of right answers the least sure.
     """

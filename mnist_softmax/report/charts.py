@@ -55,7 +55,8 @@ def _svg(label: str, body: list[str], frame: _Frame) -> str:
 
 
 def _dot(css: str, left: float, top: float, radius: float, title: str) -> str:
-    return f'<circle class="dot {css}" cx="{left:.1f}" cy="{top:.1f}" r="{radius}"><title>{title}</title></circle>'
+    place = f'cx="{left:.1f}" cy="{top:.1f}" r="{radius}"'
+    return f'<circle class="dot {css}" {place}><title>{title}</title></circle>'
 
 
 def _axes(

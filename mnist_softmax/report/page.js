@@ -235,6 +235,7 @@ async function choose(button) {
   text.textContent = count === 0 ? "None." : tiles.length < count
     ? `${tiles.length} of them, ${order}.` : count === 1 ? "" : order[0].toUpperCase() + order.slice(1) + ".";
   shown.className = "tiles";
+  shown.tabIndex = 0; // it scrolls
   await sheet.decode();
   for (const tile of tiles) {
     const picture = document.createElement("canvas");
