@@ -17,6 +17,7 @@ from PIL import Image
 
 from mnist_softmax import metrics, preprocess, report, weights
 from mnist_softmax.data import sample_split
+from mnist_softmax.errors import WeightsError
 from mnist_softmax.report import charts
 from mnist_softmax.report.png import png, signed_colours
 
@@ -156,7 +157,7 @@ def test_the_command_in_the_page_trains_the_same_weights_again(program: Program,
     assert program("train", "--data-dir", "my data", *first.split(), "--out", "a.npy").code == 0
     assert program("report", "a.npy").code == 0
     page = Page(tmp_path / "report.html")
-    command = re.search(r"mnist-softmax train .*? --out a\.npy", page.text)
+    command = re.search(r"mnist-softmax train .*? --out a\.npy", re.sub(" +", " ", page.text))
     assert command
     before = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "a.npy").unlink()
@@ -254,7 +255,7 @@ def test_every_preprocessing_step_is_known_to_the_page(sample: Path, monkeypatch
     loaded.receipt["preprocessing"] = ["sharpen"]
     split = sample_split("test")
     evaluation = metrics.evaluate(loaded.parameters(784), split.images, split.labels)
-    with pytest.raises(weights.WeightsError, match="sharpen"):
+    with pytest.raises(WeightsError, match="sharpen"):
         report.page(loaded, split, evaluation, {}, [])
 
 

@@ -124,21 +124,22 @@ def _script_json(value: object) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def repeat_command(weights: Weights) -> str | None:
-    """The command line that trains the same weights again; None without a receipt."""
+def repeat_command(weights: Weights) -> list[str]:
+    """The command that trains the same weights again, in parts to keep together; [] without a receipt."""
     receipt = weights.receipt
     if receipt is None:
-        return None
-    words = ["mnist-softmax", "train"]
+        return []
+    options: list[list[str]] = [["mnist-softmax", "train"]]
     if receipt["dataset"]:
-        words += ["--dataset", receipt["dataset"]]
+        options.append(["--dataset", receipt["dataset"]])
     elif receipt["data_dir"]:
-        words += ["--data-dir", receipt["data_dir"]]
-    words += [f"--{step}" for step in receipt["preprocessing"]]
+        options.append(["--data-dir", receipt["data_dir"]])
+    options += [[f"--{step}"] for step in receipt["preprocessing"]]
     for name, value in receipt["settings"].items():
         if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join([*words, "--out", weights.path.name])
+            options.append([f"--{name.replace('_', '-')}", str(value)])
+    options.append(["--out", weights.path.name])
+    return [shlex.join(words) for words in options]
 
 
 def _templates(parameters: NDArray[np.float32], height: int, width: int) -> list[str]:
