@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test lint docs clean
+.PHONY: quickstart test lint docs bench clean
 
 quickstart: .venv/runtime  ## get MNIST (or the built-in sample), train, evaluate
 	$(BIN)/mnist-softmax quickstart
@@ -16,6 +16,9 @@ lint: .venv/dev  ## ruff and mypy --strict
 
 docs: .venv/runtime  ## write docs/cli.md from the commands' help
 	$(BIN)/python docs/generate_cli.py
+
+bench: .venv/bench  ## measure beside the peers, ten minutes; DATA=DIR takes the .gz files from there
+	$(BIN)/python benchmarks/bench.py $(if $(DATA),--from $(DATA))
 
 clean:  ## remove what make made
 	rm -rf .venv build *.egg-info
@@ -36,4 +39,8 @@ clean:  ## remove what make made
 
 .venv/dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+.venv/bench: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable . --group bench
 	touch $@

@@ -70,7 +70,7 @@ def resized(picture: NDArray[Any], height: int, width: int) -> NDArray[np.float6
     """A picture (H, W) as (height, width), larger or smaller; each pixel is the mean of what it covers."""
     rows, columns = _coverage(picture.shape[0], height), _coverage(picture.shape[1], width)
     resampled: NDArray[np.float64] = rows @ picture.astype(np.float64) @ columns.T
-    return resampled
+    return resampled.round(9)  # a value between two characters falls to the same side everywhere
 
 
 def _coverage(old: int, new: int) -> NDArray[np.float64]:

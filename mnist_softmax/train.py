@@ -1,16 +1,17 @@
 """Minibatch gradient descent, and the fast form of one step. `softmax` has the formulas and the letters.
 
-The step is the reference gradient, rearranged so that a batch costs little more than its two matrix products:
+"Eq. 7" is an equation of docs/derivation.md. The step is the reference gradient, rearranged so that a batch
+costs little more than its two matrix products:
 
 - Pixels stay uint8 in memory. A batch is gathered into one reused buffer and converted to float32 there.
 - X here holds pixels in 0..255 and a last column of 255, so the parameters are held as V = (W, B)^T / 255 and
-  the logits V @ X.T need neither a scaling nor a bias of their own.
+  the logits V @ X.T need neither a scaling nor a bias of their own. Eq. 20, Eq. 21.
 - Classes come first and rows last, (L, rows), so max and sum over the classes run over contiguous memory.
 - K models that see the same batches stand stacked, V (K * L, N + 1): one gather, one product for all.
 - Rows are multiplied in chunks small enough for BLAS's path for small products.
 
-A descent step is momentum's: velocity = momentum * velocity + gradient; W = W - rate * velocity. With
-momentum 0 that is W = W - rate * gradient, plain gradient descent.
+A descent step is momentum's: velocity = momentum * velocity + gradient, Eq. 17; W = W - rate * velocity,
+Eq. 18. With momentum 0 that is W = W - rate * gradient, plain gradient descent.
 """
 
 import math
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from mnist_softmax import blas
 from mnist_softmax.data import Split
 from mnist_softmax.metrics import cross_entropy_and_accuracy
+from mnist_softmax.shuffle import ReadAhead, epoch_order
 
 #: OpenBLAS multiplies small matrices without packing them up to 100**3 multiplications (its
 #: interface/gemm.c, "small matrix"): half of the time of the general path for 10 classes of 784 pixels.
@@ -100,19 +102,12 @@ class EpochResult:
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
-    """What multiplies lr at `step` of `steps` (from 0): 1, or half a cosine wave from 1 down to 0.
+    """What multiplies lr at `step` of `steps` (from 0): 1, or half a cosine wave from 1 down to 0, Eq. 19.
 
     Source: I. Loshchilov, F. Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, without
     the restarts.
     """
     return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def epoch_order(rows: NDArray[np.uint32], seed: int, epoch: int) -> NDArray[np.uint32]:
-    """The rows of epoch `epoch` (from 1) in the order that `seed` draws for it, whatever came before."""
-    order = rows.copy()
-    np.random.default_rng([seed, epoch]).shuffle(order)
-    return order
 
 
 class Step:
@@ -155,8 +150,9 @@ class Step:
         self.class_stride = R
         self.padding = chunks * R - batch_rows
 
-        # dloss/dV is `factor` times the sum that the products give: 1/M for the mean, 1/255 for the pixels in
-        # X and 1/255 for the parameters in V. It goes onto the rates, so the velocity is held without it.
+        # The sum that the products give, times 1/M for the mean and 1/255 for the pixels in X, is the
+        # gradient by W and B, Eq. 21. V moves by a 255th of what they move by, hence the second 1/255 in
+        # `factor`. It goes onto the rates, so the velocity is held without it.
         factor = 1 / (batch_size * 255.0 * 255.0)
         self.momentum = _per_output([model.momentum for model in models], classes)
         self.lr = _per_output([model.lr * factor for model in models], classes)
@@ -178,7 +174,9 @@ class Step:
         right_logits: NDArray[np.float32],
         sums: NDArray[np.float32],
     ) -> None:
-        """Leave the gradient of one batch's cross-entropy, over `factor`, in `gradients`, chunk by chunk.
+        """Leave the gradient of one batch's cross-entropy in `gradients`, by Eq. 21 without its 1 / (255 M).
+
+        Each chunk of rows has a sum of its own there.
 
         Parameters
         ----------
@@ -206,7 +204,7 @@ class Step:
             np.multiply(self.gradients, self.short_batch, out=self.gradients)
 
     def descend(self, rate_factor: float) -> None:
-        """Move V along the gradient with the learning rates times `rate_factor`."""
+        """Move V along the gradient with the learning rates times `rate_factor`. Eq. 17, Eq. 18."""
         velocity, product = self.velocity, self.product
         np.multiply(velocity, self.momentum, out=velocity)
         for gradient in self.gradients:
@@ -260,10 +258,12 @@ def _run_epoch(
 ) -> NDArray[np.float64]:
     """Train on `order` once, in batches of the sizes of `steps`; return each model's running loss, (K,)."""
     nats, done, batch = np.zeros(steps[0].F_models.shape[1]), 0, 0
+    read_ahead = ReadAhead(split.images, order)
     for step in steps:
         block = max(1, _BLOCK // step.F_models.shape[1])
         while batches := min(block, (len(order) - done) // step.batch_rows):
             count = batches * step.batch_rows
+            read_ahead.reached(done)
             nats = nats + _run_batches(
                 split, order[done : done + count], step, rate_factors[batch : batch + batches]
             )
@@ -306,15 +306,16 @@ def train(
     threads : of BLAS. One thread gives the same bits on any machine of the same kind.
     on_rows : called with the number of rows that were just trained on, a few times an epoch.
     """
-    batch_size = schedule.batch_size
+    batch_size = min(schedule.batch_size, len(train_rows))
     full, short = divmod(len(train_rows), batch_size)
     sizes = [batch_size] * bool(full) + [short] * bool(short)
-    steps = [Step(state, models, batch_size, rows) for rows in sizes]
+    with np.errstate(over="ignore"):  # an lr or reg beyond float32 diverges, as too large ones do
+        steps = [Step(state, models, batch_size, rows) for rows in sizes]
     batches = full + bool(short)
     while state.epoch < schedule.epochs:
         first, total = state.epoch * batches, schedule.epochs * batches
         factors = [learning_rate_factor(schedule.schedule, first + b, total) for b in range(batches)]
-        order = epoch_order(train_rows, schedule.seed, state.epoch + 1)
+        order = epoch_order(train_rows, schedule.seed, state.epoch + 1, split.images.shape[1])
         with blas.threads(threads), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             loss = _run_epoch(split, order, steps, factors, on_rows)
         loss[~np.isfinite(state.V.reshape(len(models), -1)).all(axis=1)] = np.nan

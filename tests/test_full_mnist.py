@@ -86,6 +86,14 @@ def test_download_from_a_mirror_then_train_then_eval_all_on_defaults(
     assert json.loads(missed.out) == scored
 
 
+def test_the_optimum_config_reaches_the_minimum_of_the_loss(program: Program, cache: Path) -> None:
+    done = run(program, cache, "train", "--config", CONFIGS / "optimum.toml", "--json")
+    facts = json.loads(done.out)
+    assert facts["epochs"] <= 100
+    assert 0 < facts["loss"] - OPTIMUM < 1e-4
+    assert abs(accuracy(program, cache) - 0.9263) < 0.002
+
+
 def test_the_accurate_config_comes_close_to_the_optimum(program: Program, cache: Path) -> None:
     done = run(program, cache, "train", "--config", CONFIGS / "accurate.toml", "--json")
     assert abs(json.loads(done.out)["loss"] - OPTIMUM) < 1.5e-3

@@ -9,6 +9,7 @@ import threadpoolctl
 
 from mnist_softmax import blas, softmax, train
 from mnist_softmax.data import Split, one_hot, train_validation_rows
+from mnist_softmax.shuffle import epoch_order
 
 
 def make_split(rows: int = 600, height: int = 6, width: int = 5, classes: int = 7, seed: int = 0) -> Any:
@@ -88,7 +89,7 @@ def test_a_run_equals_descent_by_the_formulas(schedule: Any, batch_size: Any) ->
     rows = np.arange(600, dtype=np.uint32)
     models = [train.Model(0.3, 0.01, 0.9), train.Model(0.5, 0.0, 0.0), train.Model(0.1, 0.1, 0.5)]
     plan = train.Schedule(3, batch_size, schedule, seed=5)
-    orders = [train.epoch_order(rows, 5, epoch) for epoch in (1, 2, 3)]
+    orders = [epoch_order(rows, 5, epoch, 784) for epoch in (1, 2, 3)]
     expected = reference_descent(split, orders, models, plan, 7)
     state = train.initial_state(30, 7, 3)
     for _ in train.train(split, rows, rows[:0], models, plan, state):
@@ -148,11 +149,11 @@ def test_a_model_that_diverges_is_marked_and_disturbs_no_other() -> None:
 
 def test_every_row_is_used_once_an_epoch_in_an_order_of_seed_and_epoch() -> None:
     rows = np.arange(0, 2000, 2, dtype=np.uint32)
-    first = train.epoch_order(rows, 0, 1)
+    first = epoch_order(rows, 0, 1, 784)
     assert sorted(first) == list(rows)
-    for other in (train.epoch_order(rows, 0, 2), train.epoch_order(rows, 1, 1)):
+    for other in (epoch_order(rows, 0, 2, 784), epoch_order(rows, 1, 1, 784)):
         assert (other != first).mean() > 0.9
-    np.testing.assert_array_equal(train.epoch_order(rows, 0, 1), first)
+    np.testing.assert_array_equal(epoch_order(rows, 0, 1, 784), first)
 
 
 def test_an_epoch_can_be_repeated_from_the_state_before_it() -> None:
