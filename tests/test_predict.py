@@ -299,7 +299,7 @@ def test_one_picture_costs_little_more_than_importing_numpy(model: Path, seven: 
 
     def seconds(*arguments: Any) -> float:
         best = float("inf")
-        for _ in range(3):
+        for _ in range(2):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
