@@ -1,5 +1,10 @@
 """``python -m mnist_softmax`` is ``mnist-softmax``."""
 
-from mnist_softmax.cli.main import main
+from mnist_softmax.cli import signals
 
-main()
+signals.handle(signals.die)  # there is nothing to clean up while the program is being loaded
+
+from mnist_softmax.cli.main import main  # noqa: E402
+
+if __name__ == "__main__":
+    main()

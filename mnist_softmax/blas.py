@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
@@ -21,9 +22,23 @@ def threads(count: int) -> Iterator[None]:
         yield
 
 
+def _is_within(file: str, package: Path) -> bool:
+    folders = Path(file).resolve().parents
+    return package.resolve() in folders or package.with_name(f"{package.name}.libs").resolve() in folders
+
+
 def description() -> str:
-    """Name, version and kernel of NumPy's BLAS, such as ``openblas 0.3.31 Haswell``."""
-    for library in _controller().select(user_api="blas").info():
+    """Name, version and kernel of NumPy's BLAS, such as ``openblas 0.3.31 Haswell``.
+
+    SciPy and others bring a BLAS of their own into the process, and they are found in any order. NumPy's
+    wheels keep theirs in their folder or in ``numpy.libs`` beside it; elsewhere there is a single one.
+    """
+    import numpy as np
+
+    numpy = Path(np.__file__).parent
+    libraries = _controller().select(user_api="blas").info()
+    own = [library for library in libraries if _is_within(library["filepath"], numpy)]
+    for library in own or libraries:
         parts = (library["internal_api"], library["version"], library.get("architecture"))
         return " ".join(str(part) for part in parts if part)
     return "unknown"

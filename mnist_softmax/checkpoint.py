@@ -6,6 +6,8 @@ follows and of itself without that hash, so a damaged checkpoint is never taken 
 
 import hashlib
 import json
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +83,7 @@ def load(path: Path, run: dict[str, Any]) -> Checkpoint | None:
         raise UsageError("not a file", path) from error
     try:
         found = _parse(data)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise WeightsError(
             "the checkpoint is damaged", path, got=str(error)[:100], remedy="remove it, or leave out --resume"
         ) from error
@@ -104,6 +106,22 @@ def _parse(data: bytes) -> Checkpoint:
         raise ValueError("no checkpoint")
     if head.pop("sha256", None) != _digest(head, body):
         raise ValueError("its hash differs")
-    # The hash holds, so this program wrote it: from here on the contents are as `save` left them.
     V, velocity = np.frombuffer(body, "<f4").astype(np.float32).reshape(2, *head["shape"])
-    return Checkpoint(head["run"], State(V, velocity, head["epoch"]), head["history"])
+    run, epoch, history = head["run"], head["epoch"], head["history"]
+    # The hash holds, so this program wrote it. What would end in a traceback is refused all the same.
+    sound = (
+        head["shape"] == [len(run["class_names"]), run["image_height"] * run["image_width"] + 1]
+        and np.isfinite(V).all()
+        and np.isfinite(velocity).all()
+        and isinstance(epoch, int)
+        and 1 <= epoch <= run["settings"]["epochs"]
+        and [entry["epoch"] for entry in history] == list(range(1, epoch + 1))
+        and all("validation_accuracy" in entry and _is_finite(entry.values()) for entry in history)
+    )
+    if not sound:
+        raise ValueError("its parts do not fit each other")
+    return Checkpoint(run, State(V, velocity, epoch), history)
+
+
+def _is_finite(values: Iterable[Any]) -> bool:
+    return all(value is None or math.isfinite(value) for value in values)

@@ -31,6 +31,8 @@ Progress = Callable[[str, int, int], None]
 #: Called with a line for the reader, such as why a mirror failed and what happens next.
 Notify = Callable[[str], None]
 
+#: What a first try gets of the usual patience where earlier files have used up the budget: a second.
+_LEAST_SHARE = 0.05
 _REMEDY = "try again later, or name another source with --mirror URL, --from DIR or MNIST_SOFTMAX_MIRROR"
 
 
@@ -115,11 +117,17 @@ def fetch(
             continue
         began = time.monotonic()
         time.sleep(pause)
-        # The third of three mirrors that stall is given up sooner, or they would cost a minute together.
+        # However many mirrors stall, they end in the budget, and the last still gets its share of it.
+        untried = [turn, *(later for later in pending if later[2] == 1)]
         left = patience.budget_seconds - known.lost_seconds - pause
-        stall = min(patience.slow_seconds, max(left, patience.slow_seconds / 2))
+        share = max(left / len(untried), patience.slow_seconds * _LEAST_SHARE)
+        shared = replace(
+            patience,
+            answer_seconds=min(patience.answer_seconds, share),
+            slow_seconds=min(patience.slow_seconds, share),
+        )
         try:
-            body = _attempt(base + file.gz_name, file, replace(patience, slow_seconds=stall), progress)
+            body = _attempt(base + file.gz_name, file, shared, progress)
         except AttemptError as failure:
             failures[base] = failure
             known.lost_seconds += time.monotonic() - began

@@ -63,8 +63,9 @@ class Result:
 
 
 def versions() -> dict[str, str]:
-    """The versions that decide the bits of a result."""
+    """The versions that decide the bits of a result. BLAS names the type of processor that it works for."""
     return {
+        "machine": f"{platform.system()} {platform.machine()}",
         "mnist_softmax": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,

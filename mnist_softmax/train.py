@@ -306,10 +306,11 @@ def train(
     threads : of BLAS. One thread gives the same bits on any machine of the same kind.
     on_rows : called with the number of rows that were just trained on, a few times an epoch.
     """
-    batch_size = schedule.batch_size
+    batch_size = min(schedule.batch_size, len(train_rows))
     full, short = divmod(len(train_rows), batch_size)
     sizes = [batch_size] * bool(full) + [short] * bool(short)
-    steps = [Step(state, models, batch_size, rows) for rows in sizes]
+    with np.errstate(over="ignore"):  # an lr or reg beyond float32 diverges, as too large ones do
+        steps = [Step(state, models, batch_size, rows) for rows in sizes]
     batches = full + bool(short)
     while state.epoch < schedule.epochs:
         first, total = state.epoch * batches, schedule.epochs * batches

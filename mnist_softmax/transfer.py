@@ -44,7 +44,8 @@ class Patience:
     backoff_seconds : pause before the second try, doubled for each further one, give or take half.
     retry_after_seconds : the longest Retry-After that is honoured.
     budget_seconds : no further try is begun that could bring the time lost on failures above this. The
-        first try at each mirror is always made, so that one good mirror among bad ones wins.
+        first try at each mirror is always made, so that one good mirror among bad ones wins; they share
+        what is left of the budget, so that many silent or stalling mirrors take no longer than a few.
     lock_seconds : for another process that is filling the same cache.
     """
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from mnist_softmax.datasets import DATASETS
 from mnist_softmax.errors import LocalIOError, UsageError, WeightsError
-from mnist_softmax.files import atomic_write, check_writable_target
+from mnist_softmax.files import atomic_write, check_writable_target, sha256_of
 from mnist_softmax.preprocess import STEPS
 
 RECEIPT_FORMAT = 1
@@ -32,6 +32,7 @@ RECEIPT_FORMAT = 1
 _LONGEST_HEADER = 10_000
 #: A receipt of 100,000 epochs is 15 MB.
 _LONGEST_RECEIPT = 64 << 20
+_CHUNK = 1 << 20  # a read sets aside what it may get, and a header may claim terabytes
 #: What `np.lib.format` raises on headers that are no .npy header.
 _HEADER_ERRORS = (
     ValueError,
@@ -91,8 +92,10 @@ def receipt_path(weights: Path) -> Path:
 
     Raises
     ------
-    UsageError : the weights themselves are called .json.
+    UsageError : the weights themselves are called .json, or have no name, as ``.`` and ``/``.
     """
+    if not weights.name:
+        raise UsageError("not a file", weights, remedy="name a file to write")
     path = weights.with_suffix(".json")
     if path == weights:
         raise UsageError("the weights need a name that does not end in .json", weights, remedy="try .npy")
@@ -152,7 +155,7 @@ def _json_bytes(value: object) -> bytes:
 def _previous(path: Path) -> dict[str, Any] | None:
     """What must stay readable until the new weights are in place: the entry of the weights at `path`."""
     try:
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        sha256 = sha256_of(path)
     except FileNotFoundError:
         return None
     try:
@@ -192,8 +195,17 @@ def load(path: Path) -> Weights:
 
 
 def _read(path: Path) -> bytes:
+    """The bytes of a .npy file; at most one more than its header says, however long the file is."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            head = file.read(_LONGEST_HEADER)
+            start = io.BytesIO(head)
+            shape, _, dtype = _header(start, path)
+            size = start.tell() + math.prod(shape) * dtype.itemsize
+            body = bytearray(head)
+            while chunk := file.read(max(0, min(_CHUNK, size + 1 - len(body)))):
+                body += chunk
+            return bytes(body)
     except FileNotFoundError as error:
         raise UsageError("no such file", path, remedy="make it with mnist-softmax train") from error
     except IsADirectoryError as error:
@@ -202,8 +214,8 @@ def _read(path: Path) -> bytes:
         raise LocalIOError("too large for memory", path) from error
 
 
-def _parse(data: bytes, path: Path) -> NDArray[np.float32]:
-    file = io.BytesIO(data)
+def _header(file: io.BytesIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the order is Fortran's, and dtype; `file` is left at the first value."""
     read_header: dict[tuple[int, int], Callable[..., Any]] = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -222,9 +234,16 @@ def _parse(data: bytes, path: Path) -> NDArray[np.float32]:
         raise WeightsError("wrong shape", path, expected="(pixels + 1, classes)", got=shape)
     if shape[1] > 256:
         raise WeightsError("too many classes", path, expected="at most 256", got=shape[1])
+    return shape, fortran_order, dtype
+
+
+def _parse(data: bytes, path: Path) -> NDArray[np.float32]:
+    file = io.BytesIO(data)
+    shape, fortran_order, dtype = _header(file, path)
     expected = file.tell() + math.prod(shape) * dtype.itemsize
     if len(data) != expected:
-        raise WeightsError("wrong size", path, expected=f"{expected} bytes as its header says", got=len(data))
+        got = f"{len(data)}" if len(data) < expected else "more"
+        raise WeightsError("wrong size", path, expected=f"{expected} bytes as its header says", got=got)
     array = np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if fortran_order else "C")
     with np.errstate(over="ignore", invalid="ignore"):
         array = np.ascontiguousarray(array, dtype=np.float32)
@@ -266,7 +285,7 @@ def _check_receipt(receipt: dict[str, Any], shape: tuple[int, ...], path: Path) 
     """Refuse a receipt whose facts do not fit the weights or are not of the type that the program reads."""
 
     def is_count(value: object) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value > 0
+        return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 32
 
     def is_strings(value: object) -> bool:
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
@@ -276,7 +295,7 @@ def _check_receipt(receipt: dict[str, Any], shape: tuple[int, ...], path: Path) 
 
     checks: dict[str, Callable[[Any], bool]] = {
         "format": lambda value: value == RECEIPT_FORMAT,
-        "dataset": lambda value: value is None or value in DATASETS,
+        "dataset": lambda value: value is None or (isinstance(value, str) and value in DATASETS),
         "data_dir": is_text_or_null,
         "files": lambda value: isinstance(value, dict),
         "image_height": is_count,

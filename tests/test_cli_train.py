@@ -88,7 +88,7 @@ def test_the_receipt_tells_how_the_weights_were_made(
     assert (receipt["image_height"], receipt["image_width"], receipt["rows"]) == (8, 8, 280)
     assert receipt["class_names"] == list("0123456789")
     assert set(receipt["files"]) == {IMAGE_NAMES["train"], LABEL_NAMES["train"]}
-    assert set(receipt["versions"]) == {"mnist_softmax", "python", "numpy", "blas"}
+    assert set(receipt["versions"]) == {"machine", "mnist_softmax", "python", "numpy", "blas"}
     assert [entry["epoch"] for entry in receipt["history"]] == [1, 2, 3, 4]
     assert "previous" not in receipt
 
@@ -245,6 +245,7 @@ WRONG_CONFIGS = {
     "an unknown choice": ('schedule = "linear"', "schedule"),
     "an unknown dataset": ('dataset = "cifar"', "dataset"),
     "a config in the config": ('config = "other.toml"', "config"),
+    "a path with a NUL": ('out = "a\\u0000b"', "out"),
     "no TOML": ("lr 0.1", "TOML"),
     "a key twice": ("lr = 0.1\nlr = 0.2", "TOML"),
 }
@@ -342,6 +343,31 @@ def test_a_damaged_checkpoint_is_exit_6_with_resume_and_discarded_without(
         assert checkpoint.read_bytes() == content
     assert program("train", "--data-dir", small_folder).code == 0
     assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize("key", ["run", "epoch", "history", "shape"])
+@pytest.mark.parametrize("value", [None, 7, "a", [], {}, [{}, {}], [[], []]])
+def test_a_checkpoint_whose_hash_is_right_and_whose_parts_are_not_is_exit_6(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    from mnist_softmax import checkpoint
+    from mnist_softmax.errors import WeightsError
+    from mnist_softmax.train import initial_state
+
+    run = {"image_height": 1, "image_width": 1, "class_names": ["0", "1"], "settings": {"epochs": 3}}
+    state = initial_state(1, 2)
+    state.epoch = 2
+    entries = [{"epoch": n, "running_loss": 1.0, "validation_accuracy": None} for n in (1, 2)]
+    path = tmp_path / "w.npy.checkpoint"
+    checkpoint.save(path, checkpoint.Checkpoint(run, state, entries))
+    assert checkpoint.load(path, run) is not None
+    line, _, body = path.read_bytes().partition(b"\n")
+    head = json.loads(line) | {key: value}
+    del head["sha256"]
+    head["sha256"] = checkpoint._digest(head, body)
+    path.write_bytes(json.dumps(head).encode() + b"\n" + body)
+    with pytest.raises(WeightsError, match="damaged"):
+        checkpoint.load(path, run)
 
 
 def test_a_log_that_cannot_be_written_is_exit_5(program: Program, tmp_path: Path, small_folder: Path) -> None:

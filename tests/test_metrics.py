@@ -70,3 +70,13 @@ def test_weights_whose_logits_overflow_are_refused(scored: Any) -> None:
     huge = np.full((13, 5), 1e38, np.float32)
     with pytest.raises(WeightsError, match="overflow"):
         metrics.evaluate(huge, images, labels)
+
+
+def test_the_surest_mistakes_come_first() -> None:
+    predicted = np.array([1, 1, 0, 2, 2], np.uint8)
+    labels = np.array([1, 0, 1, 0, 1], np.uint8)
+    probability = np.array([0.99, 0.5, 0.75, 0.5, 0.9], np.float32)
+    scored = metrics.Evaluation(predicted, probability, np.zeros((3, 3), np.int64), 0.0)
+    assert metrics.most_confident_mistakes(scored, labels).tolist() == [4, 2, 1, 3]
+    assert metrics.most_confident_mistakes(scored, labels, 2).tolist() == [4, 2]
+    assert metrics.most_confident_mistakes(scored, predicted).tolist() == []

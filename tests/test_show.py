@@ -1,5 +1,6 @@
 """``mnist-softmax show`` through its real entry point: in a pipe and on a terminal of several widths."""
 
+import csv
 import os
 import re
 import subprocess
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 from conftest import Program, clean_environment, write_folder
 
-from mnist_softmax import softmax
-from mnist_softmax.data import folder_split
+from mnist_softmax import draw, preprocess, softmax
+from mnist_softmax.data import folder_split, sample_split
 from mnist_softmax.idx import write_idx
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
@@ -86,8 +87,17 @@ def on_terminal(folder: Path, *arguments: Any, columns: int, lines: int = 24, **
 
 @posix
 @pytest.mark.parametrize("columns", [40, 80, 200])
-@pytest.mark.parametrize("name", ["small", "letters", "large"])
-@pytest.mark.parametrize("what", [[], ["--index", "5"], ["--mistakes"]])
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("small", []),
+        ("small", ["--index", "5"]),
+        ("letters", []),
+        ("letters", ["--index", "5"]),
+        ("letters", ["--mistakes"]),
+        ("large", []),
+    ],
+)
 def test_on_a_terminal_there_are_colours_and_no_line_is_wider(
     trained: Path, columns: int, name: str, what: Any
 ) -> None:
@@ -116,11 +126,8 @@ def test_ten_templates_fit_one_screen_of_80_by_24_and_use_24_bits_where_they_can
         {"PYTHONIOENCODING": "", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     ],
 )
-@pytest.mark.parametrize("what", [[], ["--index", "5"]])
-def test_without_colours_or_blocks_a_terminal_gets_plain_characters(
-    trained: Path, environment: Any, what: Any
-) -> None:
-    lines = on_terminal(trained, "small.npy", *what, columns=80, **environment)
+def test_without_colours_or_blocks_a_terminal_gets_plain_characters(trained: Path, environment: Any) -> None:
+    lines = on_terminal(trained, "small.npy", "--index", 5, columns=80, **environment)
     assert all(line.isascii() and line.isprintable() for line in lines)
     assert max(map(len, lines)) <= 80
     assert len(lines) > 10
@@ -233,6 +240,24 @@ def test_mistakes_are_the_most_confident_ones_in_order(program: Program, trained
     np.testing.assert_allclose(percents, 100 * S[expected].max(axis=1), atol=0.06)
 
 
+def test_rows_are_drawn_and_scored_as_the_receipt_says(program: Program, tmp_path: Path) -> None:
+    assert program("train", "--dataset", "mnist-sample", "--deskew", "--epochs", 1).code == 0
+    image = preprocess.apply(sample_split("test").images[3:4], 28, 28, ["deskew"])
+    W, B = np.split(np.load(tmp_path / "weights.npy").astype(float), [-1])
+    done = program("show", "--index", 3)
+    assert done.out.startswith("test row 3 of mnist-sample, after deskew\n")
+    percents = [float(percent) for percent in re.findall(r" (\d+\.\d\d) % ?#*$", done.out, re.MULTILINE)]
+    np.testing.assert_allclose(percents, 100 * softmax.softmax(image / 255 @ W + B)[0], atol=0.006)
+    drawn = draw.digit(image.reshape(28, 28), 28, "plain")
+    assert all(line.rstrip() in done.out for line in drawn)
+    assert program("eval", "--predictions", "p.csv").code == 0
+    with open(tmp_path / "p.csv", newline="") as file:
+        wrong = [row for row in csv.DictReader(file) if row["label"] != row["predicted"]]
+    mistakes = " ".join(program("show", "--mistakes", "--limit", 400).out.split())
+    assert f"of {len(wrong)} mistakes in 2000 test rows of mnist-sample, after deskew" in mistakes
+    assert sorted(re.findall(r"\brow (\d+)", mistakes)) == sorted(row["row"] for row in wrong)
+
+
 def test_where_there_are_no_mistakes_it_says_so(program: Program, tmp_path: Path) -> None:
     write_folder(tmp_path / "d", "train", rows=40, classes=2)
     write_folder(tmp_path / "d", "test", rows=40, classes=2)
@@ -257,11 +282,17 @@ def test_index_and_mistakes_exclude_each_other(program: Program, trained: Path) 
 
 
 @pytest.mark.parametrize("what", [[], ["--index", 1], ["--mistakes"]])
-def test_data_that_does_not_fit_the_weights_is_exit_6(program: Program, trained: Path, what: Any) -> None:
+def test_data_that_does_not_fit_the_weights_is_exit_6(
+    program: Program, trained: Path, tmp_path: Path, what: Any
+) -> None:
     done = program("show", "small.npy", "--data-dir", "large", *what, cwd=trained)
     assert (done.code, done.out) == (6, "")
     assert "do not fit the images" in done.error
     assert done.err.startswith("mnist-softmax: warning: the weights were trained on")
+    write_folder(tmp_path / "d", "test", rows=44, classes=11)
+    done = program("show", trained / "small.npy", "--data-dir", "d", *what)
+    assert (done.code, done.out) == (6, "")
+    assert "do not fit the labels" in done.error
 
 
 def test_weights_of_no_square_need_their_data_named(program: Program, trained: Path, tmp_path: Path) -> None:

@@ -137,6 +137,8 @@ def test_a_damaged_receipt_is_an_error_and_never_ignored(tmp_path: Path, text: s
         {"format": 99},
         {"dataset": "no-such-set"},
         {"dataset": 3},
+        {"dataset": ["mnist"]},
+        {"image_height": 10**4000},
         {"image_height": 3},
         {"image_width": True},
         {"class_names": ["a"]},
@@ -213,6 +215,23 @@ def test_a_kill_between_any_two_renames_leaves_a_pair(
         assert is_new == (len(done) >= 2)
         note = (loaded.receipt or {}).get("note")
         assert note == ("new" if is_new else {"pair": "old"}.get(old))
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a file without end")
+def test_a_weights_file_without_end_is_read_no_further_than_its_header_says(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"not a \.npy file"):
+        weights.load(Path("/dev/zero"))
+    endless = tmp_path / "w.npy"
+    np.save(endless, PARAMETERS)
+    os.truncate(endless, 1 << 33)  # takes no room on the disk
+    with pytest.raises(WeightsError, match="got more"):
+        weights.load(endless)
+
+
+@pytest.mark.parametrize("name", [".", "/", ""])
+def test_weights_need_a_name(name: str) -> None:
+    with pytest.raises(UsageError, match="not a file"):
+        weights.receipt_path(Path(name))
 
 
 def test_weights_cannot_take_the_receipts_place(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ def _value(key: str, value: Any, option: click.Parameter, ctx: click.Context, pa
     for item in value if is_list else [value]:
         if not isinstance(item, types) or (isinstance(item, bool) and bool not in types):
             raise UsageError(f"wrong type of {key}", path, expected=words, got=repr(item)[:60])
+    if isinstance(value, str) and "\0" in value:  # no path, and nothing else, can hold it
+        raise UsageError(f"wrong value of {key}", path, got="a NUL character")
     try:
         option.type_cast_value(ctx, value)
     except click.BadParameter as error:

@@ -5,17 +5,26 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from types import FrameType
 from typing import NoReturn
 
 import click
 
 from mnist_softmax import __version__
-from mnist_softmax.cli import output
+from mnist_softmax.cli import output, signals
 from mnist_softmax.errors import LocalIOError, MnistSoftmaxError, UsageError
 
 #: In the order in which a newcomer needs them; each is `mnist_softmax.cli.<name>:command`.
-COMMANDS = ("quickstart", "download", "train", "eval", "show", "compare", "sweep", "gradcheck")
+COMMANDS = (
+    "quickstart",
+    "download",
+    "train",
+    "eval",
+    "show",
+    "compare",
+    "sweep",
+    "reproduce",
+    "gradcheck",
+)
 
 
 class _LazyGroup(click.Group):
@@ -52,20 +61,6 @@ def cli() -> None:
     """
 
 
-def _on_signal(number: int, _frame: FrameType | None) -> NoReturn:
-    # The second one stops at once.
-    signal.signal(signal.SIGINT, _die_at_once)
-    signal.signal(signal.SIGTERM, _die_at_once)
-    raise output.Stopped(number)
-
-
-def _die_at_once(number: int, _frame: FrameType | None = None) -> NoReturn:
-    """End the process by a signal, so that a calling shell sees what happened."""
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    os._exit(128 + number)  # process 1 of a container is immune to its own signals
-
-
 def _run() -> int:
     try:
         output.prepare_streams()
@@ -93,11 +88,11 @@ def _report(error: MnistSoftmaxError) -> int:
 
 def main() -> NoReturn:
     """Run the command line and exit with one of the exit codes of the README."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, _on_signal)
+    sys.unraisablehook = signals.unraisable
     try:
+        signals.handle(signals.stop)
         code = _run()
-    except output.Stopped as stopped:
-        _die_at_once(stopped.signal_number)
+        signals.handle(signal.SIG_DFL)  # all is done: nothing is left to clean up
+    except signals.Stopped as stopped:
+        signals.die(stopped.signal_number)
     sys.exit(code)

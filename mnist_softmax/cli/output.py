@@ -9,17 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from mnist_softmax.cli.signals import Stopped
 from mnist_softmax.errors import LocalIOError
 
 PROGRAM = "mnist-softmax"
-
-
-class Stopped(SystemExit):
-    """A signal, or a broken pipe, ends the program: clean up, then die by it."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(128 + signal_number)
-        self.signal_number = signal_number
 
 
 class _Stdout(io.FileIO):

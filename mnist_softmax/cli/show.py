@@ -187,14 +187,17 @@ def _show_row(
     _, columns = draw.layout(1, split.height, split.width, captions=0, columns=here.columns, lines=here.lines)
     picture = draw.digit(image.reshape(split.height, split.width), columns, here.style)
     bars = _bars(here, S, names, label, columns)
-    prepared = f", after {', '.join(weights.preprocessing)}" if weights.preprocessing else ""
-    here.emit(f"{options['split']} row {index} of {source.label}{prepared}")
+    here.emit(f"{options['split']} row {index} of {source.label}{_prepared(weights)}")
     verdict = "right" if said == label else "wrong"
     here.emit(f"label {names[label]}, the model says {names[said]} ({output.percent(S[said])}): {verdict}")
     output.emit("")
     fits = columns + _GAP + 20 <= here.columns
     for line in draw.beside([picture, bars], _GAP) if fits else [*picture, "", *bars]:
         output.emit(line)
+
+
+def _prepared(weights: "Weights") -> str:
+    return f", after {', '.join(weights.preprocessing)}" if weights.preprocessing else ""
 
 
 def _bars(here: Screen, S: "NDArray[Any]", names: Sequence[str], label: int, beside: int) -> list[str]:
@@ -237,7 +240,7 @@ def _show_mistakes(
     per_row, columns = draw.layout(
         len(rows), split.height, split.width, captions=3, columns=here.columns, lines=here.lines - 3
     )
-    here.emit(f"the {len(rows)} most confident of {wrong} mistakes in {what}")
+    here.emit(f"the {len(rows)} most confident of {wrong} mistakes in {what}{_prepared(weights)}")
     output.emit("")
     blocks = []
     for row in rows.tolist():

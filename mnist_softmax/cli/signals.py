@@ -1,0 +1,54 @@
+"""SIGINT and SIGTERM: clean up, then die by the signal, so that a calling shell sees what happened."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+#: A clean-up takes milliseconds. One that hangs is cut off, so that two seconds are never exceeded.
+_CLEAN_UP_SECONDS = 1.5
+
+
+class Stopped(SystemExit):
+    """A signal, or a broken pipe, ends the program: clean up, then die by it."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(128 + signal_number)
+        self.signal_number = signal_number
+
+
+def handle(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    """Answer SIGINT and SIGTERM by `handler`, unless they are ignored, as under nohup."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def die(number: int, _frame: FrameType | None = None) -> NoReturn:
+    """End the process by a signal, at once."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)  # process 1 of a container is immune to its own signals
+
+
+def stop(number: int, _frame: FrameType | None) -> NoReturn:
+    """Raise `Stopped`; a second signal, or the end of the time for cleaning up, stops at once."""
+    handle(die)
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, lambda *_: die(number))
+        signal.setitimer(signal.ITIMER_REAL, _CLEAN_UP_SECONDS)
+    raise Stopped(number)
+
+
+def unraisable(lost: "UnraisableHookArgs") -> None:
+    """Send a signal again whose `Stopped` was raised where Python drops exceptions, as in a ``__del__``."""
+    if isinstance(lost.exc_value, Stopped):
+        signal.signal(lost.exc_value.signal_number, stop)
+        os.kill(os.getpid(), lost.exc_value.signal_number)
+    else:
+        sys.__unraisablehook__(lost)

@@ -1,0 +1,182 @@
+"""SIGKILL at random instants of a download, a save, a log being written and a run being resumed.
+
+After each kill what is on disk must be the old or the new state; the same command, run again, must succeed
+and leave what an uninterrupted run leaves.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from common import CONTENTS, DATASET, Row, Tally, Zygote, mirror, temporaries
+
+from mnist_softmax import weights
+from mnist_softmax.errors import MnistSoftmaxError
+
+SHORT = ("train", "--epochs", 1, "--out", "w.npy")
+LONG = ("train", "--epochs", 40, "--out", "w.npy", "--log", "log.jsonl")
+
+
+def outcome(folder: Path) -> Any:
+    """What a run left, but for times."""
+    receipt = json.loads((folder / "w.json").read_bytes())
+    del receipt["seconds"]
+    log = folder / "log.jsonl"
+    names = sorted(path.name for path in folder.iterdir() if path.name != "output")
+    return (folder / "w.npy").read_bytes(), receipt, log.read_bytes() if log.exists() else b"", names
+
+
+class Scenario:
+    """Something that is killed: how it is set up, what runs, what must hold after the kill and at the end."""
+
+    def __init__(self, zygote: Zygote, folder: Path, url: str) -> None:
+        self.zygote, self.url = zygote, url
+        self.cache = folder / "cache"
+        self.options: dict[str, Any] = {"MNIST_SOFTMAX_CACHE_DIR": self.cache, "MNIST_SOFTMAX_MIRROR": url}
+        self.command: tuple[object, ...] = ()
+        self.template = folder / "template"
+        self.whole = folder / "whole"
+        self.template.mkdir(parents=True)
+
+    def measure(self) -> None:
+        """Run it once without a kill, for its outcome and its length."""
+        shutil.copytree(self.template, self.whole)
+        self.seconds = self.zygote.seconds(*self.command, cwd=self.whole, **self.options)
+
+    def after_kill(self, work: Path) -> str:
+        """What is wrong with the state that the kill left."""
+        raise NotImplementedError
+
+    def at_end(self, work: Path) -> str:
+        """What is wrong with the state after the second run."""
+        return "" if outcome(work) == outcome(self.whole) else "not what an uninterrupted run leaves"
+
+
+class Download(Scenario):
+    """A cold cache being filled."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.options["MNIST_SOFTMAX_CACHE_DIR"] = "cache"
+        self.command = ("download",)
+
+    def after_kill(self, work: Path) -> str:
+        for path in (work / "cache" / DATASET.name).glob("*-ubyte*"):
+            if path.name in CONTENTS and path.read_bytes() != CONTENTS[path.name]:
+                return f"{path.name} is wrong"
+        return ""
+
+    def at_end(self, work: Path) -> str:
+        found = {path.name for path in (work / "cache" / DATASET.name).iterdir()}
+        names = {file.name for file in DATASET.files} | {file.gz_name for file in DATASET.files}
+        return self.after_kill(work) or ("" if found == names | {".lock", "stamp.json"} else f"left {found}")
+
+
+class Save(Scenario):
+    """New weights over an old pair."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.command = SHORT
+        self.zygote.seconds(*SHORT, "--lr", 0.1, cwd=self.template, **self.options)
+        (self.template / "output").unlink()
+
+    def after_kill(self, work: Path) -> str:
+        try:
+            found = weights.load(work / "w.npy")
+        except MnistSoftmaxError as error:
+            return str(error)
+        rates = {folder: weights.load(folder / "w.npy").sha256 for folder in (self.template, self.whole)}
+        if found.receipt is None or found.sha256 not in rates.values():
+            return "neither the old nor the new weights, or no receipt"
+        rate = 0.1 if found.sha256 == rates[self.template] else 0.2
+        return "" if found.receipt["settings"]["lr"] == rate else "a receipt of other weights"
+
+
+class Log(Scenario):
+    """A log being written over an old one."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.command = LONG
+        (self.template / "log.jsonl").write_bytes(b'{"old": 1}\n' * 9)
+
+    def after_kill(self, work: Path) -> str:
+        old, found, whole = ((at / "log.jsonl").read_bytes() for at in (self.template, work, self.whole))
+        if found != old and not (whole.startswith(found) and found[-1:] in {b"", b"\n"}):
+            return "the log does not hold whole lines"
+        return ""
+
+
+class Resume(Log):
+    """A run that writes a checkpoint at every epoch; it is resumed from what the kill left."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.command = (*LONG, "--resume")
+        self.options["checkpoint_seconds"] = 0.0
+
+
+SCENARIOS: dict[str, Callable[..., Scenario]] = {
+    "download": Download,
+    "save": Save,
+    "log": Log,
+    "resume": Resume,
+}
+
+
+def run(count: int, rng: random.Random, folder: Path) -> Tally:
+    """`count` kills, a quarter in each scenario."""
+    tally = Tally()
+    tally.notes.update(dict.fromkeys(SCENARIOS, 0))
+    with mirror() as server, Zygote() as zygote:
+        scenarios = {name: kind(zygote, folder / name, server.url) for name, kind in SCENARIOS.items()}
+        for scenario in scenarios.values():
+            scenario.measure()
+        while tally.done < count:
+            name = list(scenarios)[tally.done % len(scenarios)]
+            scenario = scenarios[name]
+            work = folder / "work"
+            shutil.copytree(scenario.template, work)
+            delay = rng.uniform(0, 1.1 * scenario.seconds)
+            process = zygote.start(*scenario.command, cwd=work, **scenario.options)
+            time.sleep(delay)
+            os.kill(process, signal.SIGKILL)
+            if zygote.wait(process) == -signal.SIGKILL:  # else it had ended by itself
+                tally.done += 1
+                tally.notes[name] += 1
+                what = f"{name} killed after {delay * 1000:.1f} ms"
+                tally.expect(not (wrong := scenario.after_kill(work)), f"{what}: {wrong}")
+                code = zygote.run(*scenario.command, cwd=work, **scenario.options)
+                said = (work / "output").read_text()[-300:]
+                tally.expect(code == 0 and "Traceback" not in said, f"{what}: then exit {code}: {said}")
+                tally.expect(not (left := temporaries(work)), f"{what}: left {left}")
+                tally.expect(not (wrong := scenario.at_end(work)), f"{what}: then {wrong}")
+            shutil.rmtree(work)
+    return tally
+
+
+def figure(tally: Tally) -> str:
+    """The figure of the table."""
+    kinds = ", ".join(f"{name} {tally.notes[name]}" for name in SCENARIOS)
+    return (
+        f"{tally.done:,} kills ({kinds}), {len(tally.bad)} unreadable or mismatched states, temporaries left "
+        "or next runs that failed"
+    )
+
+
+ROW = Row(
+    "SIGKILL at a random instant of download, save, log and resume",
+    1000,
+    run,
+    figure,
+    "processes forked once everything is loaded, so that the kills meet the work and not the imports; a cold "
+    "cache, new weights over an old pair, a log over an old one, a checkpoint at every epoch; then the same "
+    "command again",
+)
