@@ -25,7 +25,7 @@ ROOT = PACKAGE.parent
 ORDER = (
     *("errors", "files", "softmax", "idx", "datasets", "transfer", "download", "unpack", "cache"),
     *("blas", "data", "deskew", "preprocess", "prepare", "pictures", "metrics", "compare", "draw"),
-    *("shuffle", "train", "gradcheck", "weights", "checkpoint", "run", "sweep", "reproduce"),
+    *("shuffle", "train", "numeric", "gradcheck", "weights", "checkpoint", "run", "sweep", "reproduce"),
 )
 
 
