@@ -1,13 +1,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test lint docs bench clean
+.PHONY: quickstart test lint docs results bench torture clean
 
 quickstart: .venv/runtime  ## get MNIST (or the built-in sample), train, evaluate
 	$(BIN)/mnist-softmax quickstart
 
 test: .venv/test  ## run the tests; MNIST_SOFTMAX_TEST_DATA=DIR adds those on full MNIST
 	$(BIN)/python -m pytest
+
+torture: .venv/test  ## inject faults for an hour (Linux, root, strace); DATA=DIR adds rounds on full MNIST
+	$(BIN)/python torture/run.py
+ifdef DATA
+	TORTURE_DATA=$(DATA) $(BIN)/python torture/run.py --count 5
+endif
 
 lint: .venv/dev  ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -19,6 +25,9 @@ docs: .venv/runtime  ## write docs/cli.md from the commands' help
 
 bench: .venv/bench  ## measure beside the peers, ten minutes; DATA=DIR takes the .gz files from there
 	$(BIN)/python benchmarks/bench.py $(if $(DATA),--from $(DATA))
+
+results: .venv/runtime  ## train and score every config, write docs/results.md; DATA=DIR as for bench
+	$(BIN)/python benchmarks/results.py $(if $(DATA),--from $(DATA))
 
 clean:  ## remove what make made
 	rm -rf .venv build *.egg-info

@@ -222,7 +222,16 @@ class LineLog:
         self.bytes_written += len(data)
 
     def close(self) -> None:
-        """Sync and close the file."""
-        with suppress(OSError):  # a pipe cannot be synced
-            os.fsync(self._fd)
-        os.close(self._fd)
+        """Sync and close the file.
+
+        Raises
+        ------
+        LocalIOError : the lines did not reach the disk.
+        """
+        try:
+            if self._regular:  # a pipe cannot be synced
+                os.fsync(self._fd)
+        except OSError as error:
+            raise LocalIOError("cannot write the log", self.path, got=error.strerror) from error
+        finally:
+            os.close(self._fd)

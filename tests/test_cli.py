@@ -24,8 +24,8 @@ ROOT = PACKAGE.parent
 #: What DESIGN calls the layout: a module imports only from what stands before it.
 ORDER = (
     *("errors", "files", "softmax", "idx", "datasets", "transfer", "download", "unpack", "cache"),
-    *("blas", "data", "deskew", "preprocess", "prepare", "pictures", "metrics", "compare", "draw", "shuffle"),
-    *("train", "gradcheck", "weights", "checkpoint", "run", "sweep", "reproduce"),
+    *("blas", "data", "deskew", "preprocess", "prepare", "pictures", "metrics", "compare", "draw"),
+    *("shuffle", "train", "numeric", "gradcheck", "weights", "checkpoint", "run", "sweep", "reproduce"),
 )
 
 
@@ -204,6 +204,13 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
 # Streams ------------------------------------------------------------------------------------------------------------
 
 SMOKE = "train --dataset mnist-sample --epochs 1 --out w.npy"
+EVERY_COMMAND = (
+    SMOKE,
+    "quickstart --offline",
+    "download --dataset mnist-sample",
+    "eval w.npy",
+    "sweep --dataset mnist-sample --epochs 1 --lr 0.1,0.2",
+)
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX shells and signals")
 
 
@@ -222,11 +229,13 @@ def shell(line: Any, folder: Path, **environment: Any) -> Any:
 
 
 @posix
-@pytest.mark.parametrize("what", [SMOKE, "--help", "train --help", "--version"])
+@pytest.mark.parametrize("what", [*EVERY_COMMAND, "--help", "train --help", "--version"])
 @pytest.mark.parametrize("stdout", [">/dev/full", ">&-"])
 def test_a_full_or_closed_stdout_is_exit_5(tmp_path: Path, what: Any, stdout: Any) -> None:
     if stdout == ">/dev/full" and not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
+    if what == "eval w.npy":
+        shell(f"PROGRAM {SMOKE}", tmp_path)
     done = shell(f"PROGRAM {what} {stdout}", tmp_path)
     assert done.returncode == 5
     assert done.stderr.splitlines()[-1].startswith("mnist-softmax: error: cannot write: stdout")

@@ -256,6 +256,21 @@ def test_a_log_holds_whole_lines_only_when_the_disk_is_full(
     assert (tmp_path / "log").read_bytes() == b"first\nthird\n"
 
 
+def test_a_log_that_does_not_reach_the_disk_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    log = LineLog(tmp_path / "log")
+    log.write("first")
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(LocalIOError, match="log"):
+        log.close()
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(log._fd)
+
+
 def test_a_log_is_resumed_at_a_length(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"one\ntwo\nthr")
     log = LineLog(tmp_path / "log", keep_bytes=4)

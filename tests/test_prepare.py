@@ -110,7 +110,7 @@ def test_noise_and_shade_of_a_photograph_are_ground(digits: Any) -> None:
         moved = [np.roll(prepare(picture).image, by, (0, 1)) for by in np.ndindex(3, 3)]
         likeness = [np.corrcoef(prepared.image.ravel(), np.roll(m, (-1, -1), (0, 1)).ravel()) for m in moved]
         assert max(pair[0, 1] for pair in likeness) > 0.95
-        assert prepared.image[:2].max() < 40
+        assert (prepared.image == 0).mean() > 0.85 * (prepare(picture).image == 0).mean()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (2, 2), (3, 200)])

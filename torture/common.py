@@ -86,6 +86,11 @@ def temporaries(folder: Path) -> list[str]:
     return [str(path) for path in folder.rglob(f"{TEMPORARY}*")]
 
 
+def state_of(pid: int) -> str:
+    """The letter of a process's state."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 class Zygote:
     """Forks processes of the program; see program.py."""
 
@@ -119,7 +124,6 @@ class Zygote:
         output: str | Path = "output",
         at: float = 0.0,
         locks: bool = True,
-        checkpoint_seconds: float | None = None,
         **variables: object,
     ) -> int:
         """Fork a process that runs the command line; its number. `at`: not before this monotonic time."""
@@ -130,7 +134,6 @@ class Zygote:
                 "output": str(cwd / output),
                 "at": at,
                 "locks": locks,
-                "checkpoint_seconds": checkpoint_seconds,
                 "environment": {name: str(value) for name, value in variables.items()},
             }
         )

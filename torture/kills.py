@@ -32,6 +32,34 @@ def outcome(folder: Path) -> Any:
     return (folder / "w.npy").read_bytes(), receipt, log.read_bytes() if log.exists() else b"", names
 
 
+def wrong_pair(work: Path, old: Path, new: Path) -> str:
+    """What is wrong with weights and receipt in `work`, which must be the pair of `old` or of `new`."""
+    try:
+        found = weights.load(work / "w.npy")
+    except MnistSoftmaxError as error:
+        return str(error)
+    for folder in (old, new):
+        pair = weights.load(folder / "w.npy")
+        if found.sha256 == pair.sha256 and found.receipt and pair.receipt:
+            same = found.receipt["settings"] == pair.receipt["settings"]
+            return "" if same else "a receipt of other weights"
+    return "neither the old nor the new weights, or no receipt"
+
+
+def wrong_cache(cache: Path) -> str:
+    """The first file of the dataset that is there and not right."""
+    for path in (cache / DATASET.name).glob("*-ubyte*"):
+        if path.name in CONTENTS and path.read_bytes() != CONTENTS[path.name]:
+            return f"{path.name} is wrong"
+    return ""
+
+
+def wrong_log(found: bytes, old: bytes, new: bytes) -> str:
+    """What is wrong with a log that must be the old one or whole lines of the new one."""
+    whole = new.startswith(found) and found[-1:] in {b"", b"\n"}
+    return "" if found == old or whole else "the log does not hold whole lines"
+
+
 class Scenario:
     """Something that is killed: how it is set up, what runs, what must hold after the kill and at the end."""
 
@@ -67,10 +95,7 @@ class Download(Scenario):
         self.command = ("download",)
 
     def after_kill(self, work: Path) -> str:
-        for path in (work / "cache" / DATASET.name).glob("*-ubyte*"):
-            if path.name in CONTENTS and path.read_bytes() != CONTENTS[path.name]:
-                return f"{path.name} is wrong"
-        return ""
+        return wrong_cache(work / "cache")
 
     def at_end(self, work: Path) -> str:
         found = {path.name for path in (work / "cache" / DATASET.name).iterdir()}
@@ -88,15 +113,7 @@ class Save(Scenario):
         (self.template / "output").unlink()
 
     def after_kill(self, work: Path) -> str:
-        try:
-            found = weights.load(work / "w.npy")
-        except MnistSoftmaxError as error:
-            return str(error)
-        rates = {folder: weights.load(folder / "w.npy").sha256 for folder in (self.template, self.whole)}
-        if found.receipt is None or found.sha256 not in rates.values():
-            return "neither the old nor the new weights, or no receipt"
-        rate = 0.1 if found.sha256 == rates[self.template] else 0.2
-        return "" if found.receipt["settings"]["lr"] == rate else "a receipt of other weights"
+        return wrong_pair(work, self.template, self.whole)
 
 
 class Log(Scenario):
@@ -109,9 +126,7 @@ class Log(Scenario):
 
     def after_kill(self, work: Path) -> str:
         old, found, whole = ((at / "log.jsonl").read_bytes() for at in (self.template, work, self.whole))
-        if found != old and not (whole.startswith(found) and found[-1:] in {b"", b"\n"}):
-            return "the log does not hold whole lines"
-        return ""
+        return wrong_log(found, old, whole)
 
 
 class Resume(Log):
@@ -120,7 +135,7 @@ class Resume(Log):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.command = (*LONG, "--resume")
-        self.options["checkpoint_seconds"] = 0.0
+        self.options["TORTURE_CHECKPOINT_SECONDS"] = 0.0
 
 
 SCENARIOS: dict[str, Callable[..., Scenario]] = {

@@ -3,7 +3,8 @@
 ``python torture/program.py ARGUMENTS`` is ``mnist-softmax ARGUMENTS``. ``python torture/program.py --zygote``
 loads all that the program ever loads, then forks a process for each line of JSON on stdin: a kill at a random
 instant then meets the work and not the imports. With TORTURE_DATA naming the folder of the four real MNIST
-files, mnist is mnist.
+files, mnist is mnist; TORTURE_CHECKPOINT_SECONDS is the least time between two
+checkpoints; TORTURE_READY asks for a dot on stdout once signals are handled.
 """
 
 import errno
@@ -19,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from mnist_softmax.cli import signals
 
 signals.handle(signals.die)  # as in mnist_softmax/__main__.py
+if os.environ.get("TORTURE_READY"):  # before this, a signal meets Python's own start
+    os.write(1, b".")
 
 from common import DATASET
 
@@ -26,6 +29,14 @@ from mnist_softmax.cli.main import main
 from mnist_softmax.datasets import DATASETS
 
 DATASETS["mnist"] = DATASET
+
+
+def set_checkpoint_seconds() -> None:
+    """Do what TORTURE_CHECKPOINT_SECONDS says."""
+    if seconds := os.environ.get("TORTURE_CHECKPOINT_SECONDS"):
+        from mnist_softmax import run
+
+        run._SECONDS_BETWEEN_CHECKPOINTS = float(seconds)
 
 
 def be_the_program(request: dict[str, Any]) -> NoReturn:
@@ -42,10 +53,7 @@ def be_the_program(request: dict[str, Any]) -> NoReturn:
             import fcntl
 
             fcntl.flock = lambda *_: None
-        if request["checkpoint_seconds"] is not None:
-            from mnist_softmax import run
-
-            run._SECONDS_BETWEEN_CHECKPOINTS = request["checkpoint_seconds"]
+        set_checkpoint_seconds()
         time.sleep(max(0.0, request["at"] - time.monotonic()))
         sys.argv = ["mnist-softmax", *request["arguments"]]
         main()
@@ -88,4 +96,5 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--zygote"]:
         zygote()
     else:
+        set_checkpoint_seconds()
         main()

@@ -1,0 +1,74 @@
+"""Resumed after a kill, a run leaves the bytes that an uninterrupted one leaves."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from common import PROGRAM, Row, Tally, environment
+from kills import outcome
+
+#: A run of a few seconds on the built-in sample, so that there are checkpoints at the usual interval.
+COMMAND = [
+    *PROGRAM,
+    *"train --dataset mnist-sample --epochs 250 --out w.npy --log log.jsonl --resume".split(),
+]
+
+
+def run(count: int, rng: random.Random, folder: Path) -> Tally:
+    """`count` runs that are killed at a random moment, some of them again, and resumed."""
+    tally = Tally(notes={"kills": 0, "from a checkpoint": 0})
+    whole = folder / "whole"
+    whole.mkdir(parents=True)
+    began = time.monotonic()
+    subprocess.run(COMMAND, cwd=whole, env=environment(), check=True, capture_output=True)
+    seconds = time.monotonic() - began
+    while tally.done < count:
+        work = folder / "work"
+        work.mkdir()
+        while True:
+            delay = rng.uniform(0.3, seconds)
+            with subprocess.Popen(
+                COMMAND,
+                cwd=work,
+                env=environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as process:
+                try:
+                    said, _ = process.communicate(timeout=delay)
+                except subprocess.TimeoutExpired:
+                    os.kill(process.pid, signal.SIGKILL)
+                    process.communicate()
+                    tally.notes["kills"] += 1
+                    continue
+            break
+        tally.done += 1
+        tally.notes["from a checkpoint"] += "warning: no checkpoint" not in said
+        tally.expect(process.returncode == 0, f"exit {process.returncode}: {said[-300:]}")
+        tally.expect(outcome(work) == outcome(whole), f"another outcome, killed after {delay:.2f} s")
+        shutil.rmtree(work)
+    return tally
+
+
+def figure(tally: Tally) -> str:
+    """The figure of the table."""
+    same = tally.done - len(tally.bad)
+    return (
+        f"{same} of {tally.done} byte-identical (weights, receipt but for its seconds, log) after "
+        f"{tally.notes['kills']} kills, {tally.notes['from a checkpoint']} of them from a checkpoint"
+    )
+
+
+ROW = Row(
+    "resume after a kill at random moments",
+    50,
+    run,
+    figure,
+    "real processes, 250 epochs of the built-in sample, a checkpoint a second; a run is killed until it "
+    "happens to end, then compared with an uninterrupted one",
+)
