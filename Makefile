@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test torture lint docs bench clean
+.PHONY: quickstart test lint docs results bench torture clean
 
 quickstart: .venv/runtime  ## get MNIST (or the built-in sample), train, evaluate
 	$(BIN)/mnist-softmax quickstart
@@ -25,6 +25,9 @@ docs: .venv/runtime  ## write docs/cli.md from the commands' help
 
 bench: .venv/bench  ## measure beside the peers, ten minutes; DATA=DIR takes the .gz files from there
 	$(BIN)/python benchmarks/bench.py $(if $(DATA),--from $(DATA))
+
+results: .venv/runtime  ## train and score every config, write docs/results.md; DATA=DIR as for bench
+	$(BIN)/python benchmarks/results.py $(if $(DATA),--from $(DATA))
 
 clean:  ## remove what make made
 	rm -rf .venv build *.egg-info

@@ -9,7 +9,6 @@ with one and with two, and the faster goes on.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from interleave import HERE, Peer, interleaved, ratios
+from interleave import HERE, Peer, interleaved, machine, ratios
 
 Command = list[str | Path]
 PROGRAM: Command = [sys.executable, "-m", "mnist_softmax"]
@@ -158,15 +157,6 @@ def reaching_a_loss(folder: Path, rounds: int) -> list[Row]:
     ]
 
 
-def _machine() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        cpu = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        cpu = platform.processor() or platform.machine()
-    return f"{os.cpu_count()} cores of {cpu}, {platform.system()}, Python {platform.python_version()}"
-
-
 def _results(rows: Sequence[Row], versions: Sequence[str], minutes: float) -> str:
     return "\n".join(
         [
@@ -180,7 +170,7 @@ def _results(rows: Sequence[Row], versions: Sequence[str], minutes: float) -> st
             "|---|---|---|---|---|---|",
             *(row.markdown() for row in rows),
             "",
-            f"Machine: {_machine()}.",
+            f"Machine: {machine()}.",
             "",
             f"Versions: {'; '.join(versions)}; scikit-learn {version('scikit-learn')}.",
             "",

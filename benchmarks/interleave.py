@@ -1,6 +1,7 @@
 """Run peers side by side, one unit of work at a time in turn, so that a drifting machine cancels out."""
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -61,3 +62,13 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float
     """Minimum, median and maximum of ours over theirs, round by round."""
     each = [a / b for a, b in zip(ours, theirs, strict=True)]
     return min(each), median(each), max(each)
+
+
+def machine() -> str:
+    """Cores, processor, system and Python: what absolute times are of."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        cpu = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        cpu = platform.processor() or platform.machine()
+    return f"{os.cpu_count()} cores of {cpu}, {platform.system()}, Python {platform.python_version()}"

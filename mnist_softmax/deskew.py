@@ -28,8 +28,8 @@ All numbers are float64, and each operation is the one written here, in this ord
 language that does the same gets the same pixels, bit for bit. The sums are integers below 2**53, so their
 order does not matter.
 
-Source of the idea: the "deskewed" rows of table I in Y. LeCun, L. Bottou, Y. Bengio, P. Haffner,
-"Gradient-based learning applied to document recognition", 1998.
+Source of the shear: section III-A of Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning
+applied to document recognition", 1998.
 """
 
 import numpy as np

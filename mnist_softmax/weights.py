@@ -67,6 +67,27 @@ class Weights:
         """Names of the steps of `preprocess` that their images go through first."""
         return tuple(self.receipt["preprocessing"]) if self.receipt else ()
 
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images that the weights are for; square where no receipt says it.
+
+        Raises
+        ------
+        WeightsError : there is no receipt, and the number of rows is that of no square.
+        """
+        if self.receipt:
+            return self.receipt["image_height"], self.receipt["image_width"]
+        rows = self.array.shape[0]
+        for pixels in (rows - 1, rows):  # never are both of them squares
+            side = math.isqrt(pixels)
+            if side and side * side == pixels:
+                return side, side
+        raise WeightsError(
+            "no receipt says how high and wide the images are",
+            self.path,
+            expected="a square's pixels and the bias",
+            got=f"{rows} rows",
+        )
+
     def parameters(self, pixels: int) -> NDArray[np.float32]:
         """The array as (N + 1, L) for images of `pixels` pixels, with a bias of 0 where the file has none.
 

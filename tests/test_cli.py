@@ -24,8 +24,8 @@ ROOT = PACKAGE.parent
 #: What DESIGN calls the layout: a module imports only from what stands before it.
 ORDER = (
     *("errors", "files", "softmax", "idx", "datasets", "transfer", "download", "unpack", "cache"),
-    *("blas", "data", "deskew", "preprocess", "metrics", "compare", "draw", "shuffle", "train"),
-    *("gradcheck", "weights", "checkpoint", "run", "sweep", "reproduce"),
+    *("blas", "data", "deskew", "preprocess", "prepare", "pictures", "metrics", "compare", "draw"),
+    *("shuffle", "train", "numeric", "gradcheck", "weights", "checkpoint", "run", "sweep", "reproduce"),
 )
 
 

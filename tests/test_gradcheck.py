@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Program, clean_environment
 
-from mnist_softmax import gradcheck, softmax, train
+from mnist_softmax import gradcheck, numeric, softmax, train
 from mnist_softmax.data import Split, sample_split
 from mnist_softmax.gradcheck import Formulas
 
@@ -254,7 +254,7 @@ def test_rows_of_any_shape_pass(rows: Any, pixels: Any, classes: Any, brightest:
 
 def test_the_numeric_gradient_moves_one_parameter_at_a_time(sample: Any) -> None:
     """The short cut of `moved_losses` against the plain way of it, for some parameters."""
-    p = gradcheck.Problem(sample, 10, 16, 0.3, 5)
+    p = numeric.Problem(sample, 10, 16, 0.3, 5)
     moved = p.moved_losses(0.01, p.reg)
     for place in [(0, 0), (300, 3), (406, 9), (784, 2)]:
         P = p.P.copy()

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from conftest import LABEL_NAMES, Program, clean_environment, write_folder
 
-from mnist_softmax import reproduce, weights
+from mnist_softmax import reproduce, run, weights
+from mnist_softmax.data import Source, folder_split
 from mnist_softmax.errors import WeightsError
 
 SAMPLE = ("--dataset", "mnist-sample")
@@ -26,10 +27,11 @@ WAYS = {
 
 
 @pytest.fixture
-def trained(program: Program, tmp_path: Path, small_folder: Path) -> Path:
+def trained(tmp_path: Path, small_folder: Path) -> Path:
     """weights.npy, trained on a small folder."""
-    assert program("train", "--data-dir", small_folder, "--epochs", 3).code == 0
-    return tmp_path / "weights.npy"
+    path, source = tmp_path / "weights.npy", Source(data_dir=small_folder)
+    run.save_result(path, run.fit(folder_split(small_folder, "train"), source, run.Settings(epochs=3)))
+    return path
 
 
 def change(path: Path, by: float = 0.0, **receipt: Any) -> None:
@@ -308,20 +310,34 @@ DAMAGE: dict[str, dict[str, Any]] = {
     "a folder no system can have": {"data_dir": "a\0b"},
     "hashes of no type": {"files": {"train-images-idx3-ubyte": [1]}},
     "no hashes": {"files": {}},
-    "other data": {"dataset": "mnist-sample", "data_dir": None},
 }
 
 
 @pytest.mark.parametrize("fault", DAMAGE)
-def test_a_damaged_receipt_is_exit_6_and_one_line(program: Program, trained: Path, fault: str) -> None:
+def test_a_damaged_receipt_is_refused_in_one_line(trained: Path, small_folder: Path, fault: str) -> None:
     damage = DAMAGE[fault]
     if damage.get("settings"):
         settings = json.loads(trained.with_suffix(".json").read_text())["settings"]
         damage = {"settings": {**settings, **damage["settings"]}}
+    split = folder_split(small_folder, "train")
+
+    def check() -> None:
+        made = weights.load(trained)
+        reproduce.check_data(reproduce.recipe(made), split, trained)
+
+    check()  # as it was
     change(trained, **damage)
+    with pytest.raises(WeightsError) as caught:
+        check()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_receipt_is_exit_6_and_one_line(program: Program, trained: Path) -> None:
+    change(trained, settings={"lr": [[]]})
     done = program("reproduce")
     assert (done.code, done.out) == (6, "")
     assert done.err.count("\n") == 1
+    assert "weights.json" in done.error
 
 
 # What the versions name ---------------------------------------------------------------------------------------------

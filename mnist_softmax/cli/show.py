@@ -111,7 +111,11 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         fitting_parameters(weights, split)
         _show_templates(here, weights, source, split.height, split.width)
     else:
-        _show_templates(here, weights, source, *_size_of(weights))
+        try:
+            size = weights.image_size()
+        except WeightsError as error:
+            raise WeightsError(f"{error}; name their data with --dataset or --data-dir") from error
+        _show_templates(here, weights, source, *size)
 
 
 def _rows(source: "Source", options: dict[str, Any], preprocessing: Sequence[str]) -> "Split":
@@ -121,26 +125,6 @@ def _rows(source: "Source", options: dict[str, Any], preprocessing: Sequence[str
         options["cache_dir"],
         offline=options["offline"],
         preprocessing=preprocessing,
-    )
-
-
-def _size_of(weights: "Weights") -> tuple[int, int]:
-    """Height and width of the images, with no data: the receipt's, else those of a square.
-
-    The rows of the array are the pixels, with or without one for the bias; never are both of them squares.
-    """
-    if weights.receipt:
-        return weights.receipt["image_height"], weights.receipt["image_width"]
-    for pixels in (len(weights.array) - 1, len(weights.array)):
-        side = math.isqrt(pixels)
-        if side and side * side == pixels:
-            return side, side
-    raise WeightsError(
-        "no receipt says how high and wide the images are",
-        weights.path,
-        expected="a square's pixels and the bias",
-        got=f"{len(weights.array)} rows",
-        remedy="name the data with --dataset or --data-dir",
     )
 
 
