@@ -272,16 +272,16 @@ def test_any_number_of_mirrors_that_do_nothing_share_the_budget(head: bytes, tmp
 def test_a_slow_mirror_above_the_limit_may_take_its_time(tmp_path: Path) -> None:
     def slowly(connection: socket.socket, stop: threading.Event) -> None:
         connection.sendall(HEAD)
-        for start in range(0, len(GOOD), 50):
-            connection.sendall(GOOD[start : start + 50])
+        for start in range(0, len(GOOD), 30):
+            connection.sendall(GOOD[start : start + 30])
             stop.wait(0.05)
 
-    patience = replace(FAST, slow_bytes_per_second=200, tries=1)
+    patience = replace(FAST, answer_seconds=0.6, slow_seconds=0.8, slow_bytes_per_second=100, tries=1)
     seen: list[tuple[str, int, int]] = []
     began = time.monotonic()
     with Server({PATH: slowly}) as server:
         fetch(FILE, [server.url], tmp_path / "f.gz", patience=patience, progress=lambda *at: seen.append(at))
-    assert time.monotonic() - began > FAST.slow_seconds + FAST.answer_seconds
+    assert time.monotonic() - began > patience.slow_seconds + patience.answer_seconds
     assert seen[-1] == (FILE.name, len(GOOD), len(GOOD))
     assert [count for _, count, _ in seen] == sorted(count for _, count, _ in seen)
 
