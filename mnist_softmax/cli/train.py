@@ -144,5 +144,5 @@ def report(result: "Result", sha256: str, out: Path, source: "Source", *, as_jso
     output.emit(
         f"{out}: loss {receipt['loss']:.4f}, accuracy on the {receipt['rows']} rows trained on "
         f"{output.percent(receipt['train_accuracy'])}{held_out}; "
-        f"{summary['epochs']} epochs of {source.label} in {result.seconds:.2f} s"
+        f"{summary['epochs']} epoch{'s' if summary['epochs'] != 1 else ''} of {source.label} in {result.seconds:.2f} s"
     )
