@@ -209,7 +209,13 @@ EVERY_COMMAND = (
     "quickstart --offline",
     "download --dataset mnist-sample",
     "eval w.npy",
+    "predict --weights w.npy digit.png",
+    "show w.npy",
+    "report w.npy",
+    "compare w.npy w.npy",
     "sweep --dataset mnist-sample --epochs 1 --lr 0.1,0.2",
+    "reproduce w.npy",
+    "gradcheck --dataset mnist-sample --rows 8",
 )
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX shells and signals")
 
@@ -228,16 +234,36 @@ def shell(line: Any, folder: Path, **environment: Any) -> Any:
     )
 
 
+def test_the_tests_of_streams_leave_no_command_out() -> None:
+    assert {what.split()[0] for what in EVERY_COMMAND} == set(COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the commands read."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("stage")
+    shell(f"PROGRAM {SMOKE}", folder)
+    digit = Image.new("L", (28, 28))
+    digit.paste(255, (12, 6, 16, 22))
+    digit.save(folder / "digit.png")
+    return folder
+
+
+CLOSED = [(what, ">&-") for what in (SMOKE, "--help")]  # noticed before the command is looked at
+
+
 @posix
-@pytest.mark.parametrize("what", [*EVERY_COMMAND, "--help", "train --help", "--version"])
-@pytest.mark.parametrize("stdout", [">/dev/full", ">&-"])
-def test_a_full_or_closed_stdout_is_exit_5(tmp_path: Path, what: Any, stdout: Any) -> None:
+@pytest.mark.parametrize(
+    ("what", "stdout"),
+    [*((what, ">/dev/full") for what in (*EVERY_COMMAND, "--help", "train --help", "--version")), *CLOSED],
+)
+def test_a_full_or_closed_stdout_is_exit_5(stage: Path, what: Any, stdout: Any) -> None:
     if stdout == ">/dev/full" and not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
-    if what == "eval w.npy":
-        shell(f"PROGRAM {SMOKE}", tmp_path)
-    done = shell(f"PROGRAM {what} {stdout}", tmp_path)
-    assert done.returncode == 5
+    done = shell(f"PROGRAM {what} {stdout}", stage)
+    assert done.returncode == 5, done.stderr
     assert done.stderr.splitlines()[-1].startswith("mnist-softmax: error: cannot write: stdout")
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
