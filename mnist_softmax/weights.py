@@ -67,8 +67,12 @@ class Weights:
         """Names of the steps of `preprocess` that their images go through first."""
         return tuple(self.receipt["preprocessing"]) if self.receipt else ()
 
-    def image_size(self) -> tuple[int, int]:
+    def image_size(self, remedy: str = "") -> tuple[int, int]:
         """Height and width of the images that the weights are for; square where no receipt says it.
+
+        Parameters
+        ----------
+        remedy : for the error: where else the caller could have the size from.
 
         Raises
         ------
@@ -86,6 +90,7 @@ class Weights:
             self.path,
             expected="a square's pixels and the bias",
             got=f"{rows} rows",
+            remedy=remedy,
         )
 
     def parameters(self, pixels: int) -> NDArray[np.float32]:

@@ -111,11 +111,9 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         fitting_parameters(weights, split)
         _show_templates(here, weights, source, split.height, split.width)
     else:
-        try:
-            size = weights.image_size()
-        except WeightsError as error:
-            raise WeightsError(f"{error}; name their data with --dataset or --data-dir") from error
-        _show_templates(here, weights, source, *size)
+        _show_templates(
+            here, weights, source, *weights.image_size("name the data with --dataset or --data-dir")
+        )
 
 
 def _rows(source: "Source", options: dict[str, Any], preprocessing: Sequence[str]) -> "Split":
