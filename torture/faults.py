@@ -1,12 +1,13 @@
-"""The Nth open, write, fsync, rename, unlink, truncate or mkdir of a real process fails, for every N.
+"""The Nth open, write, fsync, rename, unlink, truncate or mkdir fails or meets a kill, for every N.
 
 strace counts, in a first run, the calls that touch the work's folder; then there is a run for each of them
-and each error in which that one call fails.
+and each error in which that one call fails, and one in which SIGKILL comes with it.
 """
 
 import random
 import re
 import shutil
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from common import DATASET, PROGRAM, Row, Tally, environment, mirror, temporarie
 from kills import outcome, wrong_cache, wrong_log, wrong_pair
 
 CALLS = "openat,write,fsync,rename,unlink,ftruncate,mkdir"
-ERRORS = ("ENOSPC", "EIO", "EACCES")
+FAULTS = ("error=ENOSPC", "error=EIO", "error=EACCES", "signal=SIGKILL")
 #: What the program can do without: the stamp and the lock of a cache, the removal of old temporaries.
 DISPENSABLE = re.compile(r"[/\"]cache/|unlink\(|O_DIRECTORY")
 
@@ -34,12 +35,13 @@ class Traced(NamedTuple):
 def traced(folder: Path, *arguments: object, inject: str = "", **variables: Any) -> Traced:
     """Run the program in a folder under strace."""
     trace = folder.with_suffix(".trace")
+    faster = [] if "signal" in inject else ["--seccomp-bpf"]  # which keeps strace from sending a signal
     done = subprocess.run(
         [
             *(
                 "strace",
                 "-f",
-                "--seccomp-bpf",
+                *faster,
                 "-qq",
                 "-y",
                 "-s",
@@ -133,40 +135,52 @@ def scenarios(folder: Path, url: str) -> Iterator[Scenario]:
 
 def run(count: int, rng: random.Random, folder: Path) -> Tally:
     """Every call and every error; at most `count` of them, drawn at random."""
-    tally = Tally(notes={"download": 0, "save": 0, "train": 0, "5": 0, "without": 0, "calls": 0})
+    tally = Tally(notes={"download": 0, "save": 0, "train": 0, "5": 0, "without": 0, "killed": 0, "calls": 0})
     with mirror() as server:
         cases = []
         for scenario in scenarios(folder, server.url):
             calls = scenario.prepare()
             tally.notes["calls"] += len(calls)
-            cases += [(scenario, *call, error) for call in calls for error in ERRORS]
+            cases += [(scenario, *call, fault) for call in calls for fault in FAULTS]
         if count < len(cases):
             cases = rng.sample(cases, count)
-        for scenario, call, number, error in cases:
-            inject(scenario, call, number, error, tally)
+        for scenario, call, number, fault in cases:
+            inject(scenario, call, number, fault, tally)
     return tally
 
 
-def inject(scenario: Scenario, call: str, number: int, error: str, tally: Tally) -> None:
-    """One run in which one call fails."""
+def inject(scenario: Scenario, call: str, number: int, fault: str, tally: Tally) -> None:
+    """One run in which one call fails, or is the last before a kill; after a kill, the same command again."""
     work = scenario.folder / "work"
     shutil.copytree(scenario.old, work)
-    how = f"{call}:error={error}:when={number}"
+    how = f"{call}:{fault}:when={number}"
     done = traced(work, *scenario.command, inject=how, **scenario.variables)
-    hit = [line for _, _, line in done.calls if "INJECTED" in line]
-    what = f"{scenario.name}, {how}: exit {done.code}: {hit}: {done.err[-300:]}"
     tally.done += 1
     tally.notes[scenario.name] += 1
-    if tally.expect(len(hit) == 1, f"{what}: the fault missed"):
-        dispensable = done.code == 0 and DISPENSABLE.search(hit[0])
-        tally.notes["5"] += done.code == 5
-        tally.notes["without"] += bool(dispensable)
-        tally.expect(done.code == 5 or dispensable, f"{what}: not 5")
-        last = done.err.splitlines()[-1] if done.err else ""
-        tally.expect(done.code == 0 or last.startswith("mnist-softmax: error: "), f"{what}: no error line")
-        tally.expect("Traceback" not in done.err, f"{what}: traceback")
-        tally.expect(call == "unlink" or not temporaries(work), f"{what}: a temporary left")
+    if "KILL" in fault:
+        tally.notes["killed"] += 1
+        what = f"{scenario.name}, {how}: exit {done.code}"
+        tally.expect(done.code == -signal.SIGKILL, f"{what}: not killed")
         tally.expect(not (wrong := scenario.wrong(work, done.code)), f"{what}: {wrong}")
+        again = traced(work, *scenario.command, **scenario.variables)
+        tally.expect(again.code == 0, f"{what}: then exit {again.code}: {again.err[-300:]}")
+        tally.expect(not temporaries(work), f"{what}: then a temporary left")
+        tally.expect(not (wrong := scenario.wrong(work, again.code)), f"{what}: then {wrong}")
+    else:
+        hit = [line for _, _, line in done.calls if "INJECTED" in line]
+        what = f"{scenario.name}, {how}: exit {done.code}: {hit}: {done.err[-300:]}"
+        if tally.expect(len(hit) == 1, f"{what}: the fault missed"):
+            dispensable = done.code == 0 and DISPENSABLE.search(hit[0])
+            tally.notes["5"] += done.code == 5
+            tally.notes["without"] += bool(dispensable)
+            tally.expect(done.code == 5 or dispensable, f"{what}: not 5")
+            last = done.err.splitlines()[-1] if done.err else ""
+            tally.expect(
+                done.code == 0 or last.startswith("mnist-softmax: error: "), f"{what}: no error line"
+            )
+            tally.expect("Traceback" not in done.err, f"{what}: traceback")
+            tally.expect(call == "unlink" or not temporaries(work), f"{what}: a temporary left")
+            tally.expect(not (wrong := scenario.wrong(work, done.code)), f"{what}: {wrong}")
     shutil.rmtree(work)
 
 
@@ -176,16 +190,17 @@ def figure(tally: Tally) -> str:
     return (
         f"{notes['calls']} calls, {tally.done:,} faults (download {notes['download']}, save {notes['save']}, "
         f"train {notes['train']}): {notes['5']} exit 5, {notes['without']} done all the same (the cache's "
-        f"stamp and lock, the removal of old temporaries); {len(tally.bad)} other codes, tracebacks, "
-        "temporaries, or states neither old nor new"
+        f"stamp and lock, the removal of old temporaries), {notes['killed']} kills; "
+        f"{len(tally.bad)} other codes, tracebacks, temporaries, or states neither old nor new"
     )
 
 
 ROW = Row(
-    "the Nth open, write, fsync, rename, unlink, truncate or mkdir fails with ENOSPC, EIO or EACCES",
+    "the Nth open, write, fsync, rename, unlink, truncate or mkdir fails with ENOSPC, EIO or EACCES, or is "
+    "met by SIGKILL",
     100_000,
     run,
     figure,
-    "strace injects the error into one call of a real process, for every call that touches the work's folder "
-    "(those of a checkpoint at every epoch among them)",
+    "strace injects the error, or the kill, into one call of a real process, for every call that touches the "
+    "work's folder (those of a checkpoint at every epoch among them)",
 )

@@ -11,10 +11,11 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from common import CONTENTS, DATASET, Row, Tally, Zygote, mirror, temporaries
+from common import CONTENTS, DATASET, Row, Tally, Zygote, mirror, state_of, temporaries
 
 from mnist_softmax import weights
 from mnist_softmax.errors import MnistSoftmaxError
@@ -60,6 +61,18 @@ def wrong_log(found: bytes, old: bytes, new: bytes) -> str:
     return "" if found == old or whole else "the log does not hold whole lines"
 
 
+def wait_for_a_change(work: Path, process: int) -> None:
+    """Wait until a process first touches a file in a folder, or ends."""
+
+    def state() -> dict[str, int]:
+        return {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(work) if entry.name != "output"}
+
+    before = state()
+    with suppress(FileNotFoundError):  # a temporary that is gone again has changed something
+        while state() == before and state_of(process) != "Z":
+            pass
+
+
 class Scenario:
     """Something that is killed: how it is set up, what runs, what must hold after the kill and at the end."""
 
@@ -73,9 +86,15 @@ class Scenario:
         self.template.mkdir(parents=True)
 
     def measure(self) -> None:
-        """Run it once without a kill, for its outcome and its length."""
+        """Run it once without a kill, for its outcome, its length, and how much of that it writes."""
         shutil.copytree(self.template, self.whole)
-        self.seconds = self.zygote.seconds(*self.command, cwd=self.whole, **self.options)
+        began = time.monotonic()
+        process = self.zygote.start(*self.command, cwd=self.whole, **self.options)
+        wait_for_a_change(self.whole, process)
+        changed = time.monotonic()
+        if code := self.zygote.wait(process):
+            raise SystemExit(f"{self.command} ended with {code}: {(self.whole / 'output').read_text()}")
+        self.seconds, self.writing = time.monotonic() - began, time.monotonic() - changed
 
     def after_kill(self, work: Path) -> str:
         """What is wrong with the state that the kill left."""
@@ -159,8 +178,12 @@ def run(count: int, rng: random.Random, folder: Path) -> Tally:
             scenario = scenarios[name]
             work = folder / "work"
             shutil.copytree(scenario.template, work)
-            delay = rng.uniform(0, 1.1 * scenario.seconds)
             process = zygote.start(*scenario.command, cwd=work, **scenario.options)
+            if rng.random() < 0.5:  # half of the kills at any instant, half once it has begun to write
+                delay = rng.uniform(0, 1.1 * scenario.seconds)
+            else:
+                wait_for_a_change(work, process)
+                delay = rng.uniform(0, 1.1 * scenario.writing)
             time.sleep(delay)
             os.kill(process, signal.SIGKILL)
             if zygote.wait(process) == -signal.SIGKILL:  # else it had ended by itself
@@ -192,6 +215,6 @@ ROW = Row(
     run,
     figure,
     "processes forked once everything is loaded, so that the kills meet the work and not the imports; a cold "
-    "cache, new weights over an old pair, a log over an old one, a checkpoint at every epoch; then the same "
-    "command again",
+    "cache, new weights over an old pair, a log over an old one, a checkpoint at every epoch; half of them "
+    "once the first file has changed; then the same command again",
 )

@@ -15,7 +15,7 @@ _NOT_IN_A_FILE = {"config", "help"}
 _LONGEST_CONFIG = 1 << 20
 
 
-def _wanted(kind: click.ParamType[Any], *, is_flag: bool) -> tuple[str, tuple[type, ...]]:
+def _wanted(kind: "click.ParamType[Any]", *, is_flag: bool) -> tuple[str, tuple[type, ...]]:
     """What an option takes from TOML, in words and as types. A bool is never a number here."""
     if is_flag:
         return "true or false", (bool,)

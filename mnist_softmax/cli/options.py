@@ -46,12 +46,12 @@ class FiniteFloat(click.types.FloatParamType):
         return f"{low} and {'below' if self.high_open else 'at most'} {self.high:g}"
 
 
-class NumberList(click.ParamType[Any]):
+class NumberList(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """Comma-separated numbers, each of which `element` accepts; in a config file a number or a list."""
 
     name = "list"
 
-    def __init__(self, element: click.ParamType[Any]) -> None:
+    def __init__(self, element: "click.ParamType[Any]") -> None:
         self.element = element
 
     def convert(

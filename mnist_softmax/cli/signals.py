@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 #: A clean-up takes milliseconds. One that hangs is cut off, so that two seconds are never exceeded.
 _CLEAN_UP_SECONDS = 1.5
+_AGAIN_SECONDS = 0.01
 
 
 class Stopped(SystemExit):
@@ -46,9 +47,10 @@ def stop(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def unraisable(lost: "UnraisableHookArgs") -> None:
-    """Send a signal again whose `Stopped` was raised where Python drops exceptions, as in a ``__del__``."""
-    if isinstance(lost.exc_value, Stopped):
-        signal.signal(lost.exc_value.signal_number, stop)
-        os.kill(os.getpid(), lost.exc_value.signal_number)
+    """Raise a `Stopped` again that came where Python drops exceptions, as in a ``__del__``."""
+    if isinstance(lost.exc_value, Stopped) and hasattr(signal, "setitimer"):
+        number = lost.exc_value.signal_number
+        signal.signal(signal.SIGALRM, lambda *_: stop(number, None))
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
     else:
         sys.__unraisablehook__(lost)

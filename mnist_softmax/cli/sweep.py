@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mnist_softmax.sweep import Combination, Outcome
 
 
-def _list_option(name: str, element: click.ParamType[Any], default: str, help_text: str) -> Decorator:
+def _list_option(name: str, element: "click.ParamType[Any]", default: str, help_text: str) -> Decorator:
     return click.option(
         name, type=NumberList(element), metavar="LIST", default=default, show_default=True, help=help_text
     )

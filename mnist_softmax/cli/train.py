@@ -140,9 +140,10 @@ def report(result: "Result", sha256: str, out: Path, source: "Source", *, as_jso
         output.emit_json(summary)
         return
     validation = receipt["validation_accuracy"]
+    epochs = "1 epoch" if summary["epochs"] == 1 else f"{summary['epochs']} epochs"
     held_out = "" if validation is None else f", validation {output.percent(validation)}"
     output.emit(
         f"{out}: loss {receipt['loss']:.4f}, accuracy on the {receipt['rows']} rows trained on "
         f"{output.percent(receipt['train_accuracy'])}{held_out}; "
-        f"{summary['epochs']} epochs of {source.label} in {result.seconds:.2f} s"
+        f"{epochs} of {source.label} in {result.seconds:.2f} s"
     )
