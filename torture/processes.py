@@ -57,7 +57,8 @@ def figure(tally: Tally) -> str:
     notes = tally.notes
     return (
         f"{notes['exact']} of {notes['lock']} rounds of {PROCESSES} processes with exactly one GET per file; "
-        f"with the lock a no-op, {notes['no lock']} rounds with up to {notes['gets']} GETs for the four files; "
+        f"with the lock a no-op, "
+        f"{notes['no lock']} rounds with up to {notes['gets']} GETs for the four files; "
         f"{len(tally.bad)} corrupt or missing files, failed processes or temporaries"
     )
 
