@@ -35,6 +35,7 @@ class Split:
     height, width : of an image, in pixels.
     files : file name (canonical, without .gz) -> SHA-256 of the unpacked IDX file.
     preprocessing : names of the steps of `preprocess` that the images went through.
+    known_classes : how many classes the dataset has; None where only the labels could say it.
     """
 
     images: NDArray[np.uint8]
@@ -43,6 +44,7 @@ class Split:
     width: int
     files: dict[str, str]
     preprocessing: tuple[str, ...] = ()
+    known_classes: int | None = None
 
     @property
     def classes(self) -> int:

@@ -3,6 +3,11 @@
 from typing import ClassVar
 
 
+def one_line(text: str) -> str:
+    """`text` with line breaks and control characters written as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class MnistSoftmaxError(Exception):
     """What went wrong, as one line: ``WHAT: WHERE: expected X, got Y; try Z``.
 
@@ -31,7 +36,7 @@ class MnistSoftmaxError(Exception):
         parts = [part for part in (what, "" if where is None else str(where), found) if part]
         message = ": ".join(parts) + (f"; {remedy}" if remedy else "")
         # A path or a server's words may hold line breaks or escape codes: the message stays one line.
-        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
+        super().__init__(one_line(message))
 
 
 class UsageError(MnistSoftmaxError):

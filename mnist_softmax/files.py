@@ -86,7 +86,10 @@ def check_writable_target(path: Path) -> None:
     UsageError : the folder does not exist, or `path` is a folder, a device or a pipe.
     LocalIOError : the folder may not be written.
     """
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except RuntimeError as error:  # Python 3.11 and 3.12 have no OSError for it
+        raise LocalIOError("cannot write", path, got="a loop of symbolic links") from error
     if not target.parent.is_dir():
         raise UsageError("no such folder", path.parent, remedy="create it first")
     if target.exists() and not stat.S_ISREG(target.stat().st_mode):

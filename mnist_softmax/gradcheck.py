@@ -81,11 +81,11 @@ class Check:
 
 
 def relative_error(a: Any, b: Any) -> float:
-    """max|a - b| / max|b|; max|a - b| where b is zero everywhere; inf where the shapes differ."""
+    """max|a - b| / max|b|; max|a - b| where b is zero, but for rounding; inf where the shapes differ."""
     if np.shape(a) != np.shape(b):
         return math.inf
     largest = float(np.max(np.abs(b)))
-    return float(np.max(np.abs(np.subtract(a, b)))) / (largest or 1.0)
+    return float(np.max(np.abs(np.subtract(a, b)))) / (largest if largest > 1e-12 else 1.0)
 
 
 def _logits(p: Problem, f: Formulas) -> float:

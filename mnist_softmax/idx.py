@@ -9,6 +9,7 @@ import gzip
 import math
 import mmap
 import os
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -86,6 +87,11 @@ def _check_size(expected: int, got: int, where: object) -> None:
         raise DataError(what, where, expected=f"{expected} bytes as its header says", got=got)
 
 
+def _check_regular(path: Path) -> None:
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        raise DataError("not an IDX file", path, expected="a regular file")
+
+
 def map_idx(path: Path, rank: int) -> NDArray[np.uint8]:
     """Map an unpacked IDX file into memory; nothing is read until it is used.
 
@@ -98,6 +104,7 @@ def map_idx(path: Path, rank: int) -> NDArray[np.uint8]:
     DataError : the header is wrong, or the file's size is not what the header says.
     OSError : the file cannot be opened.
     """
+    _check_regular(path)
     with open(path, "rb") as file:
         dims = read_header(file, rank, path)
         start, count = file.tell(), math.prod(dims)
@@ -121,6 +128,7 @@ def read_idx_gz(path: Path, rank: int) -> NDArray[np.uint8]:
         claims more than gzip can hold is refused before anything is allocated.
     OSError : the file cannot be opened.
     """
+    _check_regular(path)
     with open(path, "rb") as packed:
         try:
             with gzip.GzipFile(fileobj=packed) as file:

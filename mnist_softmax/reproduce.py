@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from mnist_softmax.data import Source, Split, train_validation_rows
 from mnist_softmax.errors import WeightsError
 from mnist_softmax.metrics import cross_entropy_and_accuracy
 from mnist_softmax.run import Result, Settings
-from mnist_softmax.weights import Weights
+from mnist_softmax.weights import Weights, is_number
 
 #: The most that a weight may be off on other hardware or with other versions, as a fraction of the largest
 #: weight. The kernels that OpenBLAS has for different processors were seen to differ by 1e-6.
@@ -28,19 +27,15 @@ FIGURE_TOLERANCE = 1e-3
 _FIGURES = ("loss", "train_accuracy", "validation_accuracy")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-
-
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 #: What `mnist-softmax train` accepts for each of the settings.
 _SETTINGS: dict[str, Callable[[Any], bool]] = {
-    "lr": lambda value: _is_number(value) and value > 0,
-    "reg": lambda value: _is_number(value) and value >= 0,
-    "momentum": lambda value: _is_number(value) and 0 <= value < 1,
+    "lr": lambda value: is_number(value) and value > 0,
+    "reg": lambda value: is_number(value) and value >= 0,
+    "momentum": lambda value: is_number(value) and 0 <= value < 1,
     "schedule": lambda value: value in ("constant", "cosine"),
     "epochs": lambda value: _is_count(value) and value > 0,
     "batch_size": lambda value: _is_count(value) and value > 0,
@@ -86,7 +81,7 @@ def recipe(made: Weights) -> Recipe:
         raise _damaged(beside, "versions", versions)
     for key in _FIGURES:
         figure = receipt.get(key)
-        if not _is_number(figure) and (figure is not None or key != "validation_accuracy"):
+        if not is_number(figure) and (figure is not None or key != "validation_accuracy"):
             raise _damaged(beside, key, figure)
     if receipt["preprocessing"] not in ([], ["deskew"]):
         raise _damaged(beside, "preprocessing", receipt["preprocessing"])

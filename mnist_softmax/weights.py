@@ -13,6 +13,8 @@ import hashlib
 import io
 import json
 import math
+import stat
+import sys
 import tokenize
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -232,7 +234,7 @@ def _read(path: Path) -> bytes:
             while chunk := file.read(max(0, min(_CHUNK, size + 1 - len(body)))):
                 body += chunk
             return bytes(body)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError("no such file", path, remedy="make it with mnist-softmax train") from error
     except IsADirectoryError as error:
         raise UsageError("not a file", path) from error
@@ -281,7 +283,10 @@ def _parse(data: bytes, path: Path) -> NDArray[np.float32]:
 def _entry(path: Path, sha256: str) -> dict[str, Any] | None:
     """The entry for the weights with this hash; None where there is no receipt."""
     try:
-        if path.stat().st_size > _LONGEST_RECEIPT:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise WeightsError("the receipt is damaged", path, expected="a regular file")
+        if found.st_size > _LONGEST_RECEIPT:
             raise WeightsError("the receipt is too long", path, expected=f"at most {_LONGEST_RECEIPT} bytes")
         receipt = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     except FileNotFoundError:
@@ -307,6 +312,24 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def is_number(value: object) -> bool:
+    """Whether a value of a receipt is a finite number that fits a float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _is_epoch(entry: object) -> bool:
+    """Whether an entry of a receipt's history is one that `run` writes."""
+    if not isinstance(entry, dict) or not is_number(entry.get("running_loss")):
+        return False
+    optional = (entry.get("validation_loss"), entry.get("validation_accuracy"))
+    epoch = entry.get("epoch")
+    return (
+        isinstance(epoch, int)
+        and 0 < epoch < 1 << 32
+        and all(value is None or is_number(value) for value in optional)
+    )
+
+
 def _check_receipt(receipt: dict[str, Any], shape: tuple[int, ...], path: Path) -> None:
     """Refuse a receipt whose facts do not fit the weights or are not of the type that the program reads."""
 
@@ -328,9 +351,17 @@ def _check_receipt(receipt: dict[str, Any], shape: tuple[int, ...], path: Path) 
         "image_width": is_count,
         "class_names": lambda value: is_strings(value) and len(value) == shape[1],
         "preprocessing": is_strings,
-        "history": lambda value: isinstance(value, list),
+        "history": lambda value: isinstance(value, list) and all(map(_is_epoch, value)),
         "settings": lambda value: isinstance(value, dict),
     }
+    if_there: dict[str, Callable[[Any], bool]] = {
+        "versions": lambda value: isinstance(value, dict),
+        "rows": is_count,
+        "loss": is_number,
+        "train_accuracy": is_number,
+        "validation_accuracy": lambda value: value is None or is_number(value),
+    }
+    checks |= {key: fits for key, fits in if_there.items() if key in receipt}
     for key, fits in checks.items():
         if key not in receipt or not fits(receipt[key]):
             shown = json.dumps(receipt.get(key))[:60]

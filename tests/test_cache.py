@@ -59,8 +59,8 @@ def is_right(cache_dir: Path) -> bool:
 
 
 def state(cache_dir: Path) -> dict[str, tuple[int, int, int]]:
-    """Inode, times and size of everything in a cache."""
-    found = [cache_dir, *cache_dir.rglob("*")]
+    """Inode, times and size of everything in a cache but the lock, which filelock may truncate."""
+    found = [cache_dir, *(path for path in cache_dir.rglob("*") if path.name != ".lock")]
     statuses = {str(path): path.stat() for path in found}
     return {name: (s.st_ino, s.st_mtime_ns, s.st_size) for name, s in statuses.items()}
 

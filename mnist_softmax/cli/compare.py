@@ -7,7 +7,7 @@ import click
 
 from mnist_softmax.cli import output
 from mnist_softmax.cli.eval import FRACTION, class_names, score, source_for, trained_on
-from mnist_softmax.cli.inputs import open_split
+from mnist_softmax.cli.inputs import check_apart, open_split
 from mnist_softmax.cli.options import chosen_source, json_option, path_option, source_options
 from mnist_softmax.errors import GateError
 
@@ -47,13 +47,12 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
     Prints their accuracies with 95 % intervals, McNemar's exact test, and each class's recall under both.
     """
-    from mnist_softmax import files
     from mnist_softmax import weights as weights_module
     from mnist_softmax.compare import compare
     from mnist_softmax.preprocess import prepared
 
     if options["differences"]:
-        files.check_writable_target(options["differences"])
+        check_apart(options["differences"], options["a"], options["b"])
     both = [weights_module.load(options[name]) for name in ("a", "b")]
     source = _source_for(both, chosen_source(ctx, options["dataset"], options["data_dir"]))
     split = open_split(
@@ -71,7 +70,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         "split": options["split"],
         **_compared(comparison, names),
     }
-    if options["as_json"]:
+    if options["json"]:
         output.emit_json(facts)
     else:
         _print(facts, options["alpha"])

@@ -62,7 +62,7 @@ def read_config(path: Path, ctx: click.Context) -> dict[str, Any]:
         if len(data) > _LONGEST_CONFIG:
             raise UsageError("the config is too long", path, expected=f"at most {_LONGEST_CONFIG} bytes")
         table = tomllib.loads(data.decode())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise UsageError("no such config file", path) from error
     except (ValueError, RecursionError) as error:
         raise UsageError("not a TOML file", path, got=error) from error

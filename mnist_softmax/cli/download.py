@@ -18,12 +18,17 @@ from mnist_softmax.errors import UsageError
 )
 @click.option("--dataset", type=click.Choice(list(DATASETS)), default="mnist", show_default=True)
 @path_option(
-    "--from", "from_dir", metavar="DIR", help="A folder with the .gz files, used as the only mirror."
+    "--from",
+    "from_dir",
+    metavar="DIR",
+    envvar="MNIST_SOFTMAX_DOWNLOAD_FROM",  # its own name, not from_dir
+    help="A folder with the .gz files, used as the only mirror.",
 )
 @click.option(
     "--mirror",
     "mirrors",
     metavar="URL",
+    envvar="MNIST_SOFTMAX_DOWNLOAD_MIRROR",
     multiple=True,
     help="Base URL to fetch from, instead of the known mirrors; repeat it for several, tried in order. "
     "MNIST_SOFTMAX_MIRROR sets them for every command.",
@@ -38,7 +43,7 @@ def command(
     force: bool,
     cache_dir: Path | None,
     offline: bool,
-    as_json: bool,
+    json: bool,
 ) -> None:
     """Fetch a dataset's four IDX files into the cache and verify size and SHA-256 of each.
 
@@ -76,7 +81,7 @@ def command(
             }
             for file in cached.values()
         ]
-    if as_json:
+    if json:
         output.emit_json({"dataset": dataset, "files": files})
         return
     for entry in files:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mnist_softmax.cli import output
-from mnist_softmax.cli.inputs import open_split
+from mnist_softmax.cli.inputs import check_apart, open_split
 from mnist_softmax.cli.options import FiniteFloat, chosen_source, json_option, path_option, source_options
 from mnist_softmax.errors import GateError, WeightsError
 
@@ -40,11 +40,10 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
     Prints accuracy with its 95 % Wilson interval, log loss, and precision and recall per class.
     """
-    from mnist_softmax import files
     from mnist_softmax import weights as weights_module
 
     if options["predictions"]:
-        files.check_writable_target(options["predictions"])
+        check_apart(options["predictions"], options["weights"])
     weights = weights_module.load(options["weights"])
     source = source_for(weights, chosen_source(ctx, options["dataset"], options["data_dir"]))
     split = open_split(
@@ -59,7 +58,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     if options["predictions"]:
         _write_predictions(options["predictions"], evaluation, split)
     facts = summary(evaluation, names, source, options["split"], weights.sha256)
-    if options["as_json"]:
+    if options["json"]:
         output.emit_json(facts)
     else:
         print_summary(facts, confusion=options["confusion"])
@@ -111,11 +110,12 @@ def fitting_parameters(weights: "Weights", split: "Split") -> "NDArray[np.float3
     WeightsError : they do not fit its pixels or classes.
     """
     parameters = weights.parameters(split.images.shape[1])
-    if split.classes > parameters.shape[1]:
+    classes = split.known_classes or max(split.classes, parameters.shape[1])
+    if classes != parameters.shape[1]:
         raise WeightsError(
             "the weights do not fit the labels",
             weights.path,
-            expected=f"{split.classes} classes",
+            expected=f"{classes} classes",
             got=parameters.shape[1],
         )
     return parameters

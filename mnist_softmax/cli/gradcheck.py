@@ -50,7 +50,7 @@ def command(
     rows: int,
     reg: float,
     seed: int,
-    as_json: bool,
+    json: bool,
 ) -> None:
     """Check every step of the derivation numerically, on real rows and random weights.
 
@@ -66,7 +66,7 @@ def command(
     rows = min(rows, len(split.labels))
     checks = gradcheck.check(split, len(source.class_names(split)), rows, reg, seed)
     failed = [check for check in checks if not check.passed]
-    if as_json:
+    if json:
         output.emit_json(
             {
                 "dataset": source.label,

@@ -8,11 +8,30 @@ from typing import TYPE_CHECKING, Any
 from mnist_softmax.cli import output
 from mnist_softmax.cli.options import mirrors_from_environment
 from mnist_softmax.datasets import DATASETS
+from mnist_softmax.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_softmax.cache import CachedFile
     from mnist_softmax.data import Source, Split
     from mnist_softmax.download import Progress
+
+
+def check_apart(target: Path, *weights: Path) -> None:
+    """Refuse to write `target` where it would take the place of weights, their receipt or their checkpoint.
+
+    Raises
+    ------
+    UsageError : it would; or see `files.check_writable_target`.
+    """
+    from mnist_softmax.checkpoint import checkpoint_path
+    from mnist_softmax.files import check_writable_target
+    from mnist_softmax.weights import receipt_path
+
+    check_writable_target(target)
+    for path in weights:
+        for taken in (path, receipt_path(path), checkpoint_path(path)):
+            if target.resolve() == taken.resolve():
+                raise UsageError("this file is part of the weights", target, remedy="name another one")
 
 
 @contextmanager
@@ -67,6 +86,8 @@ def open_split(
     ------
     MnistSoftmaxError : see `data.folder_split`, `data.sample_split`, `cache.ensure`, `data.cached_split`.
     """
+    from dataclasses import replace
+
     from mnist_softmax import data
     from mnist_softmax.preprocess import prepared
 
@@ -77,4 +98,6 @@ def open_split(
         rows = data.sample_split(split)
     else:
         rows = data.cached_split(fetch(name, cache_dir, offline=offline, **options), split)
+    if name:
+        rows = replace(rows, known_classes=len(DATASETS[name].class_names))
     return prepared(rows, preprocessing)

@@ -4,7 +4,6 @@ import importlib
 import os
 import signal
 import sys
-from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -82,8 +81,12 @@ def _run() -> int:
 
 
 def _report(error: MnistSoftmaxError) -> int:
-    with suppress(MnistSoftmaxError, AttributeError, ValueError):
+    try:
         sys.stdout.flush()  # results first: the error is the last line
+    except LocalIOError as failed:
+        error = failed  # whatever else is wrong, what was found out has not been told
+    except (AttributeError, ValueError):
+        pass  # closed
     output.fail(str(error))
     return error.exit_code
 

@@ -83,7 +83,7 @@ def path_option(*names: str, **attributes: Any) -> Decorator:
 
 def json_option(command: Any) -> Any:
     """``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
+    return click.option("--json", is_flag=True, help="Print one JSON object on stdout.")(command)
 
 
 def cache_options(command: Any) -> Any:
@@ -156,7 +156,7 @@ def schedule_options(command: Any) -> Any:
             show_default=True,
             help="Rows in a minibatch.",
         ),
-        click.option("--epochs", type=click.IntRange(1), default=10, show_default=True),
+        click.option("--epochs", type=click.IntRange(1, 10**9), default=10, show_default=True),
     ):
         command = option(command)
     return command

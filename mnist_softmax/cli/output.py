@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from mnist_softmax.cli.signals import Stopped
-from mnist_softmax.errors import LocalIOError
+from mnist_softmax.errors import LocalIOError, one_line
 
 PROGRAM = "mnist-softmax"
 
@@ -82,7 +82,7 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """Print a warning."""
-    note(f"{PROGRAM}: warning: {text}")
+    note(f"{PROGRAM}: warning: {one_line(text)}")
 
 
 def fail(text: str) -> None:

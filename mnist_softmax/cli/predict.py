@@ -9,7 +9,7 @@ import click
 
 from mnist_softmax.cli import output
 from mnist_softmax.cli.options import path_option
-from mnist_softmax.errors import DataError, MnistSoftmaxError, UsageError
+from mnist_softmax.errors import DataError, MnistSoftmaxError, UsageError, WeightsError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +30,8 @@ _LONGEST_STDIN = 256 << 20
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @path_option("--weights", default="weights.npy", show_default=True, help="The weights to use.")
 @click.option("--show", is_flag=True, help="Draw what the model sees: the picture as it was prepared.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image, a line each.")
-def command(images: tuple[str, ...], weights: Path, show: bool, as_json: bool) -> None:
+@click.option("--json", is_flag=True, help="Print one JSON object per image, a line each.")
+def command(images: tuple[str, ...], weights: Path, show: bool, json: bool) -> None:
     """Recognise the digit in each IMAGE: PNG, JPEG and whatever Pillow reads; - is stdin.
 
     A picture of one digit of any size, light on dark or dark on light, is first prepared as MNIST's digits
@@ -43,7 +43,7 @@ def command(images: tuple[str, ...], weights: Path, show: bool, as_json: bool) -
     from mnist_softmax import weights as weights_module
     from mnist_softmax.cli.eval import class_names, source_for
 
-    if show and as_json:
+    if show and json:
         raise UsageError("--show and --json exclude each other")
     pictures.check_installed()
     loaded = weights_module.load(weights)
@@ -55,13 +55,13 @@ def command(images: tuple[str, ...], weights: Path, show: bool, as_json: bool) -
             prepared = _prepare(source, height, width)
         except (DataError, UsageError) as error:
             failures.append(error)
-            if as_json:
+            if json:
                 output.emit_json({"source": source, "error": str(error)})
             continue
         if prepared.inverted:
             output.note(f"{source}: dark on light, so it was inverted")
         image, probabilities = _classify(loaded, prepared.image)
-        if as_json:
+        if json:
             output.emit_json(_facts(source, probabilities))
         else:
             _print(source, probabilities, names)
@@ -82,6 +82,8 @@ def _prepare(source: str, height: int, width: int) -> "Prepared":
 
     try:
         if source == "-":
+            if sys.stdin is None:
+                raise DataError("the picture cannot be read", "-", got="a closed stdin")
             # Pillow seeks, which a pipe cannot. One byte more than is allowed tells a file that is too long.
             file = io.BytesIO(sys.stdin.buffer.read(_LONGEST_STDIN + 1))
             if file.getbuffer().nbytes > _LONGEST_STDIN:
@@ -108,6 +110,8 @@ def _classify(
     height, width = image.shape
     row = preprocess.apply(image.reshape(1, -1), height, width, weights.preprocessing)
     (log_S,) = metrics.log_probabilities(weights.parameters(height * width), row)
+    if not np.isfinite(log_S).all():
+        raise WeightsError("the weights are too large", weights.path, got="logits that overflow")
     return row.reshape(height, width), np.exp(log_S[0, 0])
 
 

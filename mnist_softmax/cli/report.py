@@ -7,9 +7,8 @@ import click
 
 from mnist_softmax.cli import output
 from mnist_softmax.cli.eval import class_names, score, source_for, summary
-from mnist_softmax.cli.inputs import open_split
+from mnist_softmax.cli.inputs import check_apart, open_split
 from mnist_softmax.cli.options import chosen_source, path_option, source_options
-from mnist_softmax.errors import UsageError
 
 
 @click.command(
@@ -34,11 +33,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
     out: Path = options["out"]
     report.check_installed()
-    files.check_writable_target(out)
+    check_apart(out, options["weights"])
     weights = weights_module.load(options["weights"])
-    pair = (weights.path, weights_module.receipt_path(weights.path))
-    if out.resolve() in {path.resolve() for path in pair}:
-        raise UsageError("the page would take the place of the weights", out, remedy="name another --out")
     source = source_for(weights, chosen_source(ctx, options["dataset"], options["data_dir"]))
     split = open_split(
         source,
@@ -49,7 +45,9 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     )
     evaluation, names = score(weights, split), class_names(weights, source)
     facts = summary(evaluation, names, source, options["split"], weights.sha256)
-    html = report.page(weights, split, evaluation, facts, names).encode()
+    html = report.page(weights, split, evaluation, facts, names).encode(
+        errors="backslashreplace"
+    )  # a path or a name may hold what UTF-8 does not
     with files.atomic_write(out) as file:
         file.write(html)
     output.emit(

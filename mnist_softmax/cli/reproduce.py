@@ -60,7 +60,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     with output.progress_bar(total, "training again", "row") as advance:
         again = run.fit(split, source, how.settings, on_rows=advance)
     comparison = reproduce.compare(made, how, again, split)
-    if options["as_json"]:
+    if options["json"]:
         output.emit_json(_summary(made, comparison, source, again.seconds))
     else:
         _print_summary(made, comparison, again.seconds)
@@ -84,7 +84,7 @@ def _print_command(ctx: click.Context, how: "Recipe", source: "Source", options:
     if ctx.get_parameter_source("offline") is ParameterSource.COMMANDLINE:
         arguments.append("--offline")
     line = shlex.join([output.PROGRAM, *arguments])
-    if options["as_json"]:
+    if options["json"]:
         output.emit_json({"command": line, "arguments": arguments})
     else:
         output.emit(line)

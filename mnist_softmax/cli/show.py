@@ -111,9 +111,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         fitting_parameters(weights, split)
         _show_templates(here, weights, source, split.height, split.width)
     else:
-        _show_templates(
-            here, weights, source, *weights.image_size("name the data with --dataset or --data-dir")
-        )
+        size = weights.image_size("name the data with --dataset or --data-dir")
+        _show_templates(here, weights, source, *size)
 
 
 def _rows(source: "Source", options: dict[str, Any], preprocessing: Sequence[str]) -> "Split":

@@ -67,8 +67,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
     out: Path | None = options["out"]
     if out:
-        weights.receipt_path(out)
-        files.check_writable_target(out)
+        for target in (out, weights.receipt_path(out)):
+            files.check_writable_target(target)
     shared = {name: options[name] for name in ("epochs", "batch_size", "schedule", "val_size")}
     models = grid(Settings(**shared), options["lr"], options["reg"], options["momentum"], options["seed"])
     source = chosen_source(ctx, options["dataset"], options["data_dir"]) or Source(dataset="mnist")
@@ -132,7 +132,7 @@ def _report(
     saved: dict[str, str] | None = None,
 ) -> None:
     """Print the ranked table, or the JSON object."""
-    if options["as_json"]:
+    if options["json"]:
         output.emit_json(
             {
                 "dataset": source.label,

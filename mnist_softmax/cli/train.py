@@ -7,7 +7,7 @@ import click
 
 from mnist_softmax.cli import output
 from mnist_softmax.cli.config import config_option
-from mnist_softmax.cli.inputs import open_split
+from mnist_softmax.cli.inputs import check_apart, open_split
 from mnist_softmax.cli.options import (
     LR,
     MOMENTUM,
@@ -68,10 +68,10 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     from mnist_softmax.run import Settings
 
     out: Path = options["out"]
-    weights.receipt_path(out)
-    for target in (out, options["log"]):
-        if target:
-            files.check_writable_target(target)
+    for target in (out, weights.receipt_path(out)):
+        files.check_writable_target(target)
+    if options["log"]:
+        check_apart(options["log"], out)
     source = chosen_source(ctx, options["dataset"], options["data_dir"]) or Source(dataset="mnist")
     split = open_split(
         source,
@@ -84,7 +84,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     result, sha256 = train_and_save(
         split, source, settings, out, log=options["log"], resume=options["resume"]
     )
-    report(result, sha256, out, source, as_json=options["as_json"])
+    report(result, sha256, out, source, as_json=options["json"])
 
 
 def train_and_save(
