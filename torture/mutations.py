@@ -330,5 +330,6 @@ ROW = Row(
     run,
     figure,
     "each through the command that reads it, in one process: bytes and values changed at random, sound gzip "
-    "files of other contents, checkpoints whose hash was made to fit again",
+    "files of other contents, checkpoints whose hash was made to fit again; a config is read in full and "
+    "then always refused, for a folder that does not exist",
 )
