@@ -242,7 +242,7 @@ def test_the_page_never_takes_the_place_of_the_weights(
     for out in ("weights.npy", "weights.json"):
         done = program("report", "-o", out, cwd=sample)
         assert done.code == 2
-        assert "the place of the weights" in done.error
+        assert "part of the weights" in done.error
     assert program("report", "-o", "missing/r.html", cwd=sample).code == 2
     assert (sample / "weights.npy").read_bytes() == before
     assert not list(sample.glob(".tmp*"))
