@@ -274,7 +274,7 @@ def test_every_option_can_stand_in_a_config(program: Program, tmp_path: Path, sm
     (tmp_path / "c.toml").write_text(
         f'data_dir = "{small_folder.as_posix()}"\ncache_dir = "c"\noffline = true\nlr = 1\nreg = 0\nepochs = 1\n'
         'batch_size = 10\nmomentum = 0\nschedule = "constant"\nseed = 3\nval_size = 5\nout = "x.npy"\n'
-        'log = "x.jsonl"\nresume = true\nas_json = true\n'
+        'log = "x.jsonl"\nresume = true\njson = true\n'
     )
     done = program("train", "--config", "c.toml")
     assert done.code == 0, done.err
