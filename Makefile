@@ -7,7 +7,7 @@ quickstart: .venv/runtime  ## get MNIST (or the built-in sample), train, evaluat
 	$(BIN)/mnist-softmax quickstart
 
 test: .venv/test  ## run the tests; MNIST_SOFTMAX_TEST_DATA=DIR adds those on full MNIST
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 torture: .venv/test  ## inject faults for an hour (Linux, root, strace); DATA=DIR adds rounds on full MNIST
 	$(BIN)/python torture/run.py
