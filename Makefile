@@ -10,9 +10,9 @@ test: .venv/test  ## run the tests; MNIST_SOFTMAX_TEST_DATA=DIR adds those on fu
 	$(BIN)/python -m pytest -n 2
 
 torture: .venv/test  ## inject faults for an hour (Linux, root, strace); DATA=DIR adds rounds on full MNIST
-	$(BIN)/python torture/run.py
+	$(BIN)/python tests/torture/run.py
 ifdef DATA
-	TORTURE_DATA=$(DATA) $(BIN)/python torture/run.py --count 5
+	TORTURE_DATA=$(DATA) $(BIN)/python tests/torture/run.py --count 5
 endif
 
 lint: .venv/dev  ## ruff and mypy --strict

@@ -25,10 +25,10 @@ MEBIBYTE = 1 << 20
 
 def generate(mnist: Path, folder: Path, copies: int) -> None:
     """Write the pair of training files."""
-    from mnist_softmax.data import folder_split
-    from mnist_softmax.idx import pack_header
+    from mnist_softmax.data.idx import pack_header
+    from mnist_softmax.data.open import open_split
 
-    split = folder_split(mnist, "train")
+    split = open_split(data_dir=mnist)
     rows = len(split.labels)
     images = split.images.reshape(rows, split.height, split.width)
     with open(folder / "train-images-idx3-ubyte", "wb") as file:
@@ -56,19 +56,20 @@ def _anonymous_megabytes() -> float:
 
 def child(folder: Path, order: str, seconds: float) -> None:
     """Train on two million rows or more, or for `seconds`; print seconds per row, megabytes, and rows."""
-    from mnist_softmax import shuffle, train
-    from mnist_softmax.idx import map_idx
+    from mnist_softmax.data.idx import map_idx
+    from mnist_softmax.features.steps import SCALE
+    from mnist_softmax.settings import Settings
+    from mnist_softmax.training import shuffle
+    from mnist_softmax.training.descent import descend
+    from mnist_softmax.training.kernel import initial_state
 
     if order == "whole":
         shuffle.WHOLE = 1 << 62
-    from mnist_softmax.data import Split
-
     images, labels = (
         map_idx(folder / f"train-{name}-ubyte", rank)
         for name, rank in (("images-idx3", 3), ("labels-idx1", 1))
     )
-    height, width = images.shape[1:]
-    split = Split(images.reshape(len(images), -1), labels, height, width, {})
+    stored = images.reshape(len(images), -1)
     before = peak = _anonymous_megabytes()
     rows = np.arange(len(labels), dtype=np.uint32)
     done = 0
@@ -83,10 +84,10 @@ def child(folder: Path, order: str, seconds: float) -> None:
         if time.perf_counter() - started > seconds:
             raise Enough
 
-    state = train.initial_state(784, 10)
-    schedule = train.Schedule(max(1, 2_000_000 // len(labels)))
+    state = initial_state(stored.shape[1], 10, SCALE)
+    settings = Settings(epochs=max(1, 2_000_000 // len(labels)))
     try:
-        for _ in train.train(split, rows, rows[:0], [train.Model()], schedule, state, on_rows=on_rows):
+        for _ in descend(stored, labels, rows, [settings], state, on_rows=on_rows):
             pass
     except Enough:
         pass

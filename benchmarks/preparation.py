@@ -1,4 +1,4 @@
-"""What each step of the preparation is worth: 1,000 test digits, enlarged, moved, inverted, and read again.
+"""What each step of the normalization is worth: 1,000 test digits, enlarged, moved, inverted, and read again.
 
     python benchmarks/preparation.py WEIGHTS FOLDER      FOLDER holds the IDX files of the test split
 
@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_softmax import metrics, prepare, preprocess, weights
-from mnist_softmax.data import folder_split
+from mnist_softmax.data.open import open_split
+from mnist_softmax.features.normalize import normalize
+from mnist_softmax.runs.model import load
 
 Picture = NDArray[np.uint8]
 ROWS = 1_000
@@ -42,7 +43,7 @@ def shrunk_light_on_dark(grey: Picture) -> Picture:
 
 def boxed(grey: Picture) -> Picture:
     """Cropped and scaled into the middle of 28 x 28, not by its centre of mass."""
-    image = prepare.prepare(grey).image
+    image = normalize(grey).image
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
     digit = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     middle = np.zeros((28, 28), np.uint8)
@@ -51,32 +52,28 @@ def boxed(grey: Picture) -> Picture:
     return middle
 
 
-def prepared(grey: Picture) -> Picture:
-    """As `predict` prepares it."""
-    return prepare.prepare(grey).image
+def normalized(grey: Picture) -> Picture:
+    """As `predict` does it."""
+    return normalize(grey).image
 
 
 def main(weights_path: Path, folder: Path) -> None:
     """Print the accuracy of each way."""
-    loaded, split = weights.load(weights_path), folder_split(folder, "test")
+    model, split = load(weights_path), open_split(data_dir=folder, split="test")
     rng = np.random.default_rng(0)
     rows = rng.choice(len(split.labels), ROWS, replace=False)
     digits = split.images[rows].reshape(-1, 28, 28)
     pictures = [pasted(rng, digit) for digit in digits]
 
     def accuracy(images: list[Picture]) -> float:
-        row_images = np.stack(images).reshape(len(images), -1)
-        row_images = preprocess.apply(row_images, 28, 28, loaded.preprocessing)
-        log_S = np.concatenate(list(metrics.log_probabilities(loaded.parameters(784), row_images)))
-        predicted = log_S[:, 0].argmax(axis=1)
-        return float((predicted == split.labels[rows]).mean())
+        return float((model.predict(np.stack(images)) == split.labels[rows]).mean())
 
     print(f"{'the test images themselves':<50} {accuracy(list(digits)):.3f}")
     ways = [
         ("shrunk to 28 x 28", shrunk),
         ("made light on dark, shrunk to 28 x 28", shrunk_light_on_dark),
-        ("prepared, but in the middle of its box", boxed),
-        ("prepared", prepared),
+        ("normalized, but put in the middle by its box", boxed),
+        ("normalized", normalized),
     ]
     for name, way in ways:
         print(f"{name:<50} {accuracy([way(grey) for grey in pictures]):.3f}")

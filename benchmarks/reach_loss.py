@@ -28,16 +28,19 @@ Fit = Callable[[], tuple[NDArray[Any], NDArray[Any]]]
 
 def ours() -> Fit:
     """Minibatch gradient descent as `mnist-softmax train` runs it, from the mapped file on."""
-    from mnist_softmax.data import folder_split
-    from mnist_softmax.train import Model, Schedule, initial_state, train
+    from mnist_softmax.data.open import open_split
+    from mnist_softmax.features.steps import SCALE
+    from mnist_softmax.settings import Settings
+    from mnist_softmax.training.descent import descend
+    from mnist_softmax.training.kernel import initial_state
 
-    split = folder_split(Path(sys.argv[1]), "train")
+    split = open_split(data_dir=Path(sys.argv[1]))
     rows = np.arange(len(split.labels), dtype=np.uint32)
+    settings = Settings(lr=OUR_LR, reg=REG, momentum=OUR_MOMENTUM, epochs=OUR_EPOCHS, batch_size=BATCH_SIZE)
 
     def fit() -> tuple[NDArray[Any], NDArray[Any]]:
-        state = initial_state(784, 10)
-        model = Model(OUR_LR, REG, OUR_MOMENTUM)
-        for _ in train(split, rows, rows[:0], [model], Schedule(OUR_EPOCHS, BATCH_SIZE), state):
+        state = initial_state(784, 10, SCALE)
+        for _ in descend(split.images, split.labels, rows, [settings], state):
             pass
         parameters = state.parameters()
         return parameters[:-1], parameters[-1]

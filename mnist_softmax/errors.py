@@ -1,5 +1,6 @@
 """One exception per exit code. The command line prints the message as one line and exits with the code."""
 
+from importlib import import_module
 from typing import ClassVar
 
 
@@ -58,7 +59,7 @@ class DataError(MnistSoftmaxError):
 
 
 class LocalIOError(MnistSoftmaxError):
-    """Local input or output failed: no space, no permission, a lock not got in time, stdout closed."""
+    """Local trouble: no space, no permission, no memory, a lock that is held, stdout closed."""
 
     exit_code = 5
 
@@ -73,3 +74,17 @@ class GateError(MnistSoftmaxError):
     """A quality gate was missed, or training diverged."""
 
     exit_code = 7
+
+
+def require(module: str, package: str, extra: str) -> None:
+    """Refuse to go on without a package that is an optional extra.
+
+    Raises
+    ------
+    UsageError : `module` cannot be imported; says what to install.
+    """
+    try:
+        import_module(module)
+    except ImportError as error:
+        remedy = f"install it with: pip install 'mnist-softmax[{extra}]'"
+        raise UsageError(f"{package} is missing", remedy=remedy) from error

@@ -12,10 +12,10 @@ import secrets
 import stat
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from mnist_softmax.errors import LocalIOError, UsageError
 
@@ -98,6 +98,29 @@ def check_writable_target(path: Path) -> None:
         raise LocalIOError("cannot write to the folder", target.parent, got=os.strerror(errno.EACCES))
 
 
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> None:
+    """Refuse the outputs of a command before any work is done for them; None stands for one not asked for.
+
+    Raises
+    ------
+    UsageError : an output is a file that the command reads, or another of its outputs, by whatever name.
+    UsageError, LocalIOError : see `check_writable_target`.
+    """
+    taken = list(inputs)
+    for path in filter(None, outputs):
+        check_writable_target(path)
+        if any(_is_same(path, other) for other in taken):
+            raise UsageError("the command uses this file itself", path, remedy="name another one")
+        taken.append(path)
+
+
+def _is_same(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:  # one of them is still to be written
+        return a.resolve() == b.resolve()
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Write `path` so that it holds, whatever happens, either its old or its complete new content.
@@ -133,11 +156,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def lock(path: Path, timeout: float, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the lock file `path` (created, never removed), as far as the file system can.
+def lock(path: Path, timeout: float, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold the lock file `path` (created, never removed), where the file system has locks.
 
-    Where it has no locks, or the folder cannot be written, the block runs without one: what it does must
-    be right without it, and the lock only spares work.
+    Elsewhere, and where the folder cannot be written, the block runs without one: the lock saves work, and
+    the block must be right without it.
 
     Parameters
     ----------
@@ -157,12 +180,11 @@ def lock(path: Path, timeout: float, on_wait: Callable[[], None] | None = None) 
         try:
             held.acquire(timeout=before_notice)
         except Timeout:
-            if on_wait is not None:
-                on_wait()
+            on_wait()
             held.acquire(timeout=timeout - before_notice)
     except Timeout as error:
         waited = f"another process held it for {timeout:g} s"
-        raise LocalIOError("lock not got in time", path, got=waited, remedy="try again later") from error
+        raise LocalIOError("cannot lock", path, got=waited, remedy="try again later") from error
     except (OSError, NotImplementedError):
         pass
     try:
@@ -184,45 +206,52 @@ def sha256_of(path: Path) -> str:
 
 
 class LineLog:
-    """An append-only text file that holds whole lines only, whatever stops the writer.
-
-    Parameters
-    ----------
-    path : the file; created, or cut to its first `keep_bytes` bytes.
-    keep_bytes : how much of an existing file is kept (0: a new log).
+    """A new text file that holds whole lines only, whatever stops the writer. A context manager.
 
     Raises
     ------
     LocalIOError : the system refused; the file then ends with the last whole line.
     """
 
-    def __init__(self, path: Path, keep_bytes: int = 0) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.bytes_written = keep_bytes
-        try:
+        self._bytes_written = 0
+        with self._refused():
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
             self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
             self._cut()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _refused(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise LocalIOError("cannot write the log", path, got=error.strerror) from error
+            raise LocalIOError("cannot write the log", self.path, got=error.strerror) from error
 
     def _cut(self) -> None:
         if self._regular:  # a pipe or a terminal takes lines too, but cannot be cut
-            os.ftruncate(self._fd, self.bytes_written)
-            os.lseek(self._fd, self.bytes_written, os.SEEK_SET)
+            os.ftruncate(self._fd, self._bytes_written)
+            os.lseek(self._fd, self._bytes_written, os.SEEK_SET)
 
-    def write(self, line: str) -> None:
+    def write(self, line: bytes) -> None:
         """Append `line` and a line feed."""
-        data = (line + "\n").encode()
-        try:
-            done = 0
-            while done < len(data):
-                done += os.write(self._fd, data[done:])
-        except OSError as error:
-            with suppress(OSError):
-                self._cut()
-            raise LocalIOError("cannot write the log", self.path, got=error.strerror) from error
-        self.bytes_written += len(data)
+        data = line + b"\n"
+        with self._refused():
+            try:
+                done = 0
+                while done < len(data):
+                    done += os.write(self._fd, data[done:])
+            except OSError:
+                with suppress(OSError):
+                    self._cut()
+                raise
+        self._bytes_written += len(data)
 
     def close(self) -> None:
         """Sync and close the file.
@@ -233,8 +262,7 @@ class LineLog:
         """
         try:
             if self._regular:  # a pipe cannot be synced
-                os.fsync(self._fd)
-        except OSError as error:
-            raise LocalIOError("cannot write the log", self.path, got=error.strerror) from error
+                with self._refused():
+                    os.fsync(self._fd)
         finally:
             os.close(self._fd)

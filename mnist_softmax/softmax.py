@@ -1,8 +1,8 @@
-"""The derivation as functions: the readable reference. `train` is fast; a test compares the two.
+"""The derivation as functions: the readable reference. `training.kernel` is fast; a test compares the two.
 
 "Eq. 7" is an equation of docs/derivation.md, which derives each; `gradcheck` checks each numerically.
 
-Legend, used in `train` too::
+Legend, used in `training` too::
 
     X (M, N)   pixels in [0, 1], one row an image       F (M, L)   logits, X @ W + B
     Y (M, L)   one-hot labels                           S (M, L)   probabilities, softmax of F
@@ -36,12 +36,15 @@ def logits(X: Array, W: Array, B: Array) -> Array:
 
 
 def shift(F: Array) -> Array:
-    """Subtract each row's largest logit, Eq. 2: exp cannot overflow then, and S stays the same, Eq. 4."""
+    """Subtract each row's largest logit, Eq. 2: exp cannot overflow then, and S stays the same, Eq. 4.
+
+    The largest real part, for the complex step, Eq. 23.
+    """
     return F - F.real.max(axis=-1, keepdims=True)
 
 
 def softmax(F: Array) -> Array:
-    """S = exp(F) / sum over classes of exp(F), shape (M, L), Eq. 3; rows are positive and sum to 1, Eq. 5."""
+    """S = exp(F) / sum over classes of exp(F), of shifted logits, Eq. 3; rows sum to 1, Eq. 5; (M, L)."""
     E = np.exp(shift(F))
     return E / E.sum(axis=-1, keepdims=True)
 
@@ -68,7 +71,7 @@ def loss(X: Array, Y: Array, W: Array, B: Array, reg: float) -> Any:
 
 
 def jacobian(S: Array) -> Array:
-    """dS_i/df_j = S_i * (delta_ij - S_j) of each row, shape (M, L, L), Eq. 10; `gradient` never forms it."""
+    """dS_i/df_j = S_i * (delta_ij - S_j) of each row, shape (M, L, L), Eq. 10; only `gradcheck` forms it."""
     return S[..., :, None] * (np.eye(S.shape[-1], dtype=S.dtype) - S[..., None, :])
 
 

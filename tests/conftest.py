@@ -1,5 +1,6 @@
 """Fixtures that several test files share: the real files, the program as a process, small IDX folders."""
 
+import io
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pytest
 
-from mnist_softmax.idx import write_idx
+from mnist_softmax.cli import main, output
+from mnist_softmax.data.idx import write_idx
 
 IMAGE_NAMES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 LABEL_NAMES = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
@@ -29,14 +31,14 @@ class Finished(NamedTuple):
 
 
 class Program(Protocol):
-    """The fixture `program`: arguments in, what the process left out."""
+    """The fixtures `program` and `process`: arguments in, how it finished out."""
 
     def __call__(
         self,
         *arguments: object,
         cwd: Path = ...,
         timeout: float = ...,
-        stdin: str | None = ...,
+        stdin: str | bytes | None = ...,
         **environment: object,
     ) -> Finished: ...
 
@@ -47,9 +49,49 @@ def clean_environment(**changes: Any) -> Any:
     return {**kept, **{name: str(value) for name, value in changes.items()}}
 
 
+def _text_stream(content: bytes = b"") -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="backslashreplace")
+
+
+def run_here(arguments: Any, cwd: Path, stdin: str | bytes | None = None, **environment: Any) -> Finished:
+    """Run the command line in this process; what it lets through, a bug, fails the test."""
+    content = stdin.encode() if isinstance(stdin, str) else stdin or b""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("MNIST_SOFTMAX_")]:
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, str(value))
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["mnist-softmax", *map(str, arguments)])
+        patch.setattr(sys, "stdin", _text_stream(content))
+        out, err = _text_stream(), _text_stream()
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        patch.setattr(output, "prepare_streams", lambda: None)
+        code = main._run()
+        texts = []
+        for stream in (out, err):
+            stream.flush()
+            texts.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]
+    return Finished(code, *texts)
+
+
 @pytest.fixture
 def program(tmp_path: Path) -> Any:
-    """Run ``mnist-softmax`` in a folder of its own, with an empty cache, and return how it finished."""
+    """Run ``mnist-softmax`` in this process, in a folder of its own, with an empty cache."""
+
+    def run(
+        *arguments: Any, cwd: Path = tmp_path, timeout: Any = 0, stdin: Any = None, **environment: Any
+    ) -> Any:
+        environment.setdefault("MNIST_SOFTMAX_CACHE_DIR", tmp_path / "cache")
+        return run_here(arguments, cwd, stdin, **environment)
+
+    return run
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Any:
+    """The same in a process of its own, for what only a process shows."""
 
     def run(
         *arguments: Any, cwd: Path = tmp_path, timeout: Any = 60, stdin: Any = None, **environment: Any
@@ -61,7 +103,7 @@ def program(tmp_path: Path) -> Any:
             env=clean_environment(**environment),
             input=stdin,
             capture_output=True,
-            text=True,
+            text=not isinstance(stdin, bytes),
             timeout=timeout,
             check=False,
         )

@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from mnist_softmax.datasets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, DataFile, Dataset
+from mnist_softmax.data.catalog import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, DataFile, Dataset
 
 #: Speaks on a connection after the request was read; the event is set when the server stops.
 Answer = Callable[[socket.socket, threading.Event], None]
@@ -122,6 +122,9 @@ class Server:
                 if not chunk:
                     return
                 head += chunk
+                if head.startswith(b"\x16"):  # the hello of TLS, which this server does not speak
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    return
             path = head.split(b" ")[1].decode("latin-1")
             with self._lock:
                 self.requests.append(path)

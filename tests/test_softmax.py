@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mnist_softmax import softmax
-from mnist_softmax.data import one_hot
+from mnist_softmax.data.split import one_hot
 
 finite = st.floats(-1e4, 1e4)
 logit_arrays = hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=finite)
@@ -95,3 +95,32 @@ def test_huge_logits_neither_overflow_nor_give_nan(dtype: Any) -> None:
 def test_the_loss_of_zero_weights_is_the_logarithm_of_the_number_of_classes(problem: Any) -> None:
     X, Y, W, B = problem
     assert softmax.loss(X, Y, 0 * W, 0 * B, 1.0) == pytest.approx(np.log(4), rel=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_every_function_keeps_the_dtype_it_is_given(problem: Any, dtype: Any) -> None:
+    X, Y, W, B = (array.astype(dtype) for array in problem)
+    F = softmax.logits(X, W, B)
+    S = softmax.softmax(F)
+    results = {
+        "F": F,
+        "shifted": softmax.shift(F),
+        "S": S,
+        "log S": softmax.log_softmax(F),
+        "C": softmax.cross_entropy(F, Y),
+        "penalty": softmax.penalty(W, 0.1),
+        "loss": softmax.loss(X, Y, W, B, 0.1),
+        "Jacobian": softmax.jacobian(S),
+        "dc/dS": softmax.probability_gradient(S, Y),
+        "dc/dF": softmax.logit_gradient(S, Y),
+        **dict(zip(("dloss/dW", "dloss/dB"), softmax.gradient(X, Y, W, B, 0.1), strict=True)),
+    }
+    assert {name: result.dtype for name, result in results.items()} == dict.fromkeys(results, dtype)
+
+
+def test_the_complex_step_through_the_loss_is_its_gradient(problem: Any) -> None:
+    X, Y, W, B = problem
+    for derivative, direction in zip(softmax.gradient(X, Y, W, B, 0.3), (W / 2, B / 2), strict=True):
+        moved = [1e-30j * direction if direction.shape == p.shape else 0 * p for p in (W, B)]
+        slope = softmax.loss(X, Y, W + moved[0], B + moved[1], 0.3).imag / 1e-30
+        assert slope == pytest.approx((derivative * direction).sum(), rel=1e-13)

@@ -1,1 +1,1 @@
-"""The command line: one file per command. Only this package imports click and tqdm, prints, or exits."""
+"""What does the user type? One file per command; only this room imports click and tqdm, prints or exits."""

@@ -5,125 +5,68 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnist_softmax.cli import output
-from mnist_softmax.cli.eval import FRACTION, class_names, score, source_for, trained_on
-from mnist_softmax.cli.inputs import check_apart, open_split
-from mnist_softmax.cli.options import chosen_source, json_option, path_option, source_options
+from mnist_softmax.cli import inputs, options, output
 from mnist_softmax.errors import GateError
 
 if TYPE_CHECKING:
-    from mnist_softmax.compare import Comparison
-    from mnist_softmax.data import Source, Split
-    from mnist_softmax.metrics import Evaluation
-    from mnist_softmax.weights import Weights
+    from mnist_softmax.data.split import Split
+    from mnist_softmax.scoring.mcnemar import Comparison
+    from mnist_softmax.scoring.metrics import Evaluation
 
 
-@click.command(
+@options.command(
     "compare",
-    short_help="Say which of two weights is better, and if it is chance.",
-    epilog="\b\nExample:\n  mnist-softmax compare released.npy weights.npy --fail-if-worse",
+    "Say which of two weights is better, and whether by chance.",
+    "mnist-softmax compare released.npy weights.npy --fail-if-worse",
 )
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
-@source_options("what the receipts name, else mnist")
-@click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True)
+@options.data("what the receipts name, else mnist")
+@options.split
 @click.option("--fail-if-worse", is_flag=True, help="Exit 7 if B is worse than A and p is below --alpha.")
 @click.option(
     "--alpha",
-    type=FRACTION,
+    type=options.FRACTION,
     default=0.05,
     show_default=True,
     help="Below this p a difference is significant.",
 )
-@path_option(
+@options.path(
     "--differences",
     metavar="FILE",
     help="Write a CSV of the rows on which they differ: row, label, a, b, probability_a, probability_b.",
 )
-@json_option
-@click.pass_context
-def command(ctx: click.Context, /, **options: Any) -> None:
-    """Compare the weights A and B on the same test rows, each prepared as its receipt says.
+@options.as_json
+def command(
+    a: Path,
+    b: Path,
+    data: options.Data,
+    split: str,
+    fail_if_worse: bool,
+    alpha: float,
+    differences: Path | None,
+    json: bool,
+) -> None:
+    """Compare the weights A and B on the same test rows, each with the features that its receipt names.
 
     Prints their accuracies with 95 % intervals, McNemar's exact test, and each class's recall under both.
     """
-    from mnist_softmax import weights as weights_module
-    from mnist_softmax.compare import compare
-    from mnist_softmax.preprocess import prepared
+    from mnist_softmax.runs import score
 
-    if options["differences"]:
-        check_apart(options["differences"], options["a"], options["b"])
-    both = [weights_module.load(options[name]) for name in ("a", "b")]
-    source = _source_for(both, chosen_source(ctx, options["dataset"], options["data_dir"]))
-    split = open_split(
-        source, options["split"], options["cache_dir"], offline=options["offline"], preprocessing=()
-    )
-    a, b = (score(weights, prepared(split, weights.preprocessing)) for weights in both)
-    names = max((class_names(weights, source) for weights in both), key=len)
-    comparison = compare(split.labels, a.predicted, b.predicted, len(names))
-    if options["differences"]:
-        _write_differences(options["differences"], comparison, split, a, b)
-    facts = {
-        "a": _scored(both[0], a),
-        "b": _scored(both[1], b),
-        "dataset": source.label,
-        "split": options["split"],
-        **_compared(comparison, names),
-    }
-    if options["json"]:
+    models = [inputs.load_model(path) for path in (a, b)]
+    source = score.data_for(models, data.source, output.warn)
+    inputs.check_outputs(data, source, [differences], [a, b])
+    rows = inputs.open_split(data, split, source)
+    evaluations = [score.evaluate(model, rows) for model in models]
+    comparison, facts = score.compare_models(models, rows, evaluations)
+    if differences:
+        _write_differences(differences, comparison, rows, *evaluations)
+    if json:
         output.emit_json(facts)
     else:
-        _print(facts, options["alpha"])
-    if options["fail_if_worse"]:
-        _check_gate(facts, options["alpha"])
-
-
-def _source_for(both: "list[Weights]", chosen: "Source | None") -> "Source":
-    """What both are scored on: the choice, else what the first receipt that names data names, else mnist."""
-    from mnist_softmax.data import Source
-
-    source = next(known for known in (chosen, *map(trained_on, both), Source(dataset="mnist")) if known)
-    for weights in both:
-        source_for(weights, source)  # warns of weights that were trained on something else
-    return source
-
-
-def _scored(weights: "Weights", evaluation: "Evaluation") -> dict[str, Any]:
-    from mnist_softmax.metrics import wilson_interval
-
-    low, high = wilson_interval(evaluation.correct, evaluation.rows)
-    return {
-        "weights": str(weights.path),
-        "weights_sha256": weights.sha256,
-        "accuracy": evaluation.accuracy,
-        "accuracy_low": low,
-        "accuracy_high": high,
-    }
-
-
-def _compared(comparison: "Comparison", names: list[str]) -> dict[str, Any]:
-    per_class = zip(names, comparison.rows_of_class, comparison.right_a, comparison.right_b, strict=True)
-    return {
-        "rows": comparison.rows,
-        "both_right": comparison.both_right,
-        "only_a": comparison.only_a,
-        "only_b": comparison.only_b,
-        "both_wrong": comparison.both_wrong,
-        "differing_rows": len(comparison.differing),
-        "difference": comparison.difference,
-        "p_value": comparison.p_value,
-        "classes": [
-            {
-                "label": label,
-                "name": name,
-                "rows": int(rows),
-                "recall_a": int(right_a) / int(rows) if rows else None,
-                "recall_b": int(right_b) / int(rows) if rows else None,
-                "difference": (int(right_b) - int(right_a)) / int(rows) if rows else None,
-            }
-            for label, (name, rows, right_a, right_b) in enumerate(per_class)
-        ],
-    }
+        _print(facts, alpha)
+    if fail_if_worse:
+        _check_gate(facts, alpha)
 
 
 def _p(value: float) -> str:
@@ -154,16 +97,18 @@ def _print(facts: dict[str, Any], alpha: float) -> None:
     output.emit(f"right under both {both}, a alone {only_a}, b alone {only_b}, neither {neither}")
     output.emit(f"the predictions differ on {facts['differing_rows']} rows")
     output.emit("")
-    classes = facts["classes"]
+    classes, percent = facts["classes"], output.percent
     named = any(entry["name"] != str(entry["label"]) for entry in classes)
-    output.emit(
-        f"{'class':>5}  {'recall a':>9}  {'recall b':>9}  {'points':>7}  {'rows':>6}"
-        + ("  name" if named else "")
+    output.emit_table(
+        ["class", "recall a", "recall b", "points", "rows", *(["name"] if named else [])],
+        [
+            [
+                *(entry["label"], percent(entry["recall_a"]), percent(entry["recall_b"])),
+                *(_points(entry["difference"]), entry["rows"], *([entry["name"]] if named else [])),
+            ]
+            for entry in classes
+        ],
     )
-    for entry in classes:
-        line = f"{entry['label']:>5}  {output.percent(entry['recall_a']):>9}"
-        line += f"  {output.percent(entry['recall_b']):>9}  {_points(entry['difference']):>7}"
-        output.emit(line + f"  {entry['rows']:>6}" + (f"  {entry['name']}" if named else ""))
     for verb, sign in (("wins", 1), ("loses", -1)):
         moved = [entry["name"] for entry in classes if (entry["difference"] or 0) * sign > 0]
         output.emit(f"classes that b {verb}: {', '.join(moved) or 'none'}")
@@ -177,17 +122,8 @@ def _write_differences(
     with atomic_write(path) as file:
         file.write(b"row,label,a,b,probability_a,probability_b\n")
         for row in comparison.differing.tolist():
-            file.write(
-                b"%d,%d,%d,%d,%.6f,%.6f\n"
-                % (
-                    row,
-                    split.labels[row],
-                    a.predicted[row],
-                    b.predicted[row],
-                    a.probability[row],
-                    b.probability[row],
-                )
-            )
+            labels = (row, split.labels[row], a.predicted[row], b.predicted[row])
+            file.write(b"%d,%d,%d,%d,%.6f,%.6f\n" % (*labels, a.probability[row], b.probability[row]))
 
 
 def _check_gate(facts: dict[str, Any], alpha: float) -> None:

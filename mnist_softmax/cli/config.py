@@ -1,46 +1,43 @@
 """Config files: flat TOML, keys named as the options of the command with underscores."""
 
+import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from mnist_softmax.cli.options import FiniteFloat, NumberList
+from mnist_softmax.cli.options import CONFIG, ListType, SettingType
 from mnist_softmax.errors import LocalIOError, UsageError
+from mnist_softmax.settings import FEATURE_STEPS, SETTINGS
 
 #: Options that make no sense in a file.
-_NOT_IN_A_FILE = {"config", "help"}
+_NOT_IN_A_FILE = {"config", "help", "print_config"}
 #: No honest config is longer.
 _LONGEST_CONFIG = 1 << 20
 
 
-def _wanted(kind: "click.ParamType[Any]", *, is_flag: bool) -> tuple[str, tuple[type, ...]]:
-    """What an option takes from TOML, in words and as types. A bool is never a number here."""
-    if is_flag:
-        return "true or false", (bool,)
-    if isinstance(kind, NumberList):
-        words, types = _wanted(kind.element, is_flag=False)
-        return f"{words} or a list", types
-    if isinstance(kind, FiniteFloat):
-        return "a number", (int, float)
-    if isinstance(kind, click.types.IntParamType):
-        return "an integer", (int,)
-    return "a string", (str,)
-
-
-def _value(key: str, value: Any, option: click.Parameter, ctx: click.Context, path: Path) -> Any:
-    words, types = _wanted(option.type, is_flag=getattr(option, "is_flag", False))
-    is_list = isinstance(option.type, NumberList) and isinstance(value, list)
-    for item in value if is_list else [value]:
-        if not isinstance(item, types) or (isinstance(item, bool) and bool not in types):
-            raise UsageError(f"wrong type of {key}", path, expected=words, got=repr(item)[:60])
-    if isinstance(value, str) and "\0" in value:  # no path, and nothing else, can hold it
-        raise UsageError(f"wrong value of {key}", path, got="a NUL character")
+def _checked(key: str, value: Any, option: click.Parameter, ctx: click.Context, path: Path) -> Any:
+    """A value of a key, if it has the type and range that the option takes."""
+    kind, wrong = option.type, f"wrong value of {key}"
+    if isinstance(kind, ListType | SettingType):
+        many = isinstance(kind, ListType) and isinstance(value, list)
+        element = kind.element if isinstance(kind, ListType) else kind
+        for item in value if many else [value]:
+            element.setting.check(item, path)
+    else:
+        is_flag = getattr(option, "is_flag", False)
+        if not isinstance(value, bool if is_flag else str):
+            wanted = "true or false" if is_flag else "a string"
+            raise UsageError(wrong, path, expected=wanted, got=repr(value)[:60])
+        if isinstance(value, str) and "\0" in value:  # no path, and nothing else, can hold it
+            raise UsageError(wrong, path, got="a NUL character")
     try:
         option.type_cast_value(ctx, value)
     except click.BadParameter as error:
-        raise UsageError(f"wrong value of {key}", path, got=error.message.rstrip(".")) from error
+        raise UsageError(wrong, path, got=error.message.rstrip(".")) from error
     return value
 
 
@@ -68,19 +65,18 @@ def read_config(path: Path, ctx: click.Context) -> dict[str, Any]:
         raise UsageError("not a TOML file", path, got=error) from error
     except OSError as error:
         raise LocalIOError("cannot read the config", path, got=error.strerror) from error
-    options = {
-        param.name: param for param in ctx.command.params if param.name and param.name not in _NOT_IN_A_FILE
-    }
+    options = {param.name: param for param in ctx.command.params if param.name not in _NOT_IN_A_FILE}
     for key in table:
         if key not in options:
-            known = ", ".join(sorted(options))
+            known = ", ".join(sorted(filter(None, options)))
             raise UsageError(f"unknown key {key!r}", path, expected=f"one of {known}")
-    return {key: _value(key, value, options[key], ctx, path) for key, value in table.items()}
+    return {key: _checked(key, value, options[key], ctx, path) for key, value in table.items()}
 
 
 def _apply(ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
     if path is not None:
         ctx.default_map = {**(ctx.default_map or {}), **read_config(path, ctx)}
+        ctx.meta[CONFIG] = path
     return path
 
 
@@ -95,3 +91,35 @@ def config_option(command: Any) -> Any:
         expose_value=False,
         help="TOML file with any of these options (underscores for dashes).",
     )(command)
+
+
+def _was_given(ctx: click.Context, name: str) -> bool:
+    """Whether an option was asked for; what the environment says of the cache is about this machine."""
+    source = ctx.get_parameter_source(name)
+    if source is ParameterSource.ENVIRONMENT:
+        return name not in {"cache_dir", "offline"}
+    return source in {ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP}
+
+
+def effective_config(ctx: click.Context, dataset: str | None, data_dir: Path | None) -> list[str]:
+    """The settings in force as lines of a TOML file that ``--config`` takes back.
+
+    It names the data, all settings, and whatever else was asked for. A setting that follows the data and was
+    not given stands in it as a comment.
+    """
+    lines = []
+    for param in ctx.command.params:
+        name, value = param.name or "", ctx.params.get(param.name or "")
+        if name == "dataset":
+            value = dataset
+        elif name == "data_dir":
+            value = data_dir
+        elif name in _NOT_IN_A_FILE or not (name in {*SETTINGS, *FEATURE_STEPS} or _was_given(ctx, name)):
+            continue
+        if value is not None:
+            # JSON's numbers, booleans and strings are TOML's, but for characters beyond ASCII.
+            written = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+            lines.append(f"{name} = " + re.sub("[^ -~]", lambda c: f"\\U{ord(c[0]):08x}", written))
+        elif name in SETTINGS:
+            lines.append(f"# {name} = {SETTINGS[name].follows}")
+    return lines

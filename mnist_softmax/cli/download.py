@@ -4,20 +4,22 @@ from pathlib import Path
 
 import click
 
-from mnist_softmax.cli import output
-from mnist_softmax.cli.inputs import fetch
-from mnist_softmax.cli.options import cache_options, json_option, mirrors_from_environment, path_option
-from mnist_softmax.datasets import DATASETS
+from mnist_softmax.cli import inputs, options, output
+from mnist_softmax.data.catalog import DATASETS
 from mnist_softmax.errors import UsageError
 
 
-@click.command(
-    "download",
-    short_help="Fetch and verify a dataset.",
-    epilog="\b\nExample:\n  mnist-softmax download --dataset fashion-mnist",
+@options.command("download", "Fetch and verify a dataset.", "mnist-softmax download --dataset fashion-mnist")
+@click.option(
+    "--dataset",
+    "name",
+    type=click.Choice(list(DATASETS)),
+    default="mnist",
+    show_default=True,
+    envvar="MNIST_SOFTMAX_DOWNLOAD_DATASET",  # its own name, not name
+    help="What to fetch.",
 )
-@click.option("--dataset", type=click.Choice(list(DATASETS)), default="mnist", show_default=True)
-@path_option(
+@options.path(
     "--from",
     "from_dir",
     metavar="DIR",
@@ -34,57 +36,50 @@ from mnist_softmax.errors import UsageError
     "MNIST_SOFTMAX_MIRROR sets them for every command.",
 )
 @click.option("--force", is_flag=True, help="Fetch again what is cached.")
-@cache_options
-@json_option
+@options.cache
+@options.as_json
 def command(
-    dataset: str,
-    from_dir: Path | None,
-    mirrors: tuple[str, ...],
-    force: bool,
-    cache_dir: Path | None,
-    offline: bool,
-    json: bool,
+    data: options.Data, name: str, from_dir: Path | None, mirrors: tuple[str, ...], force: bool, json: bool
 ) -> None:
     """Fetch a dataset's four IDX files into the cache and verify size and SHA-256 of each.
 
     What is cached already is hashed again; only what is missing or damaged is fetched.
     """
+    from mnist_softmax.data.cache import default_cache_dir, ensure
+    from mnist_softmax.data.open import sample_files
+
     if from_dir and mirrors:
         raise UsageError("--from and --mirror exclude each other")
-    files = []
-    if not DATASETS[dataset].mirrors:
-        from mnist_softmax.data import sample_files, sample_split
-
-        for split in ("train", "test"):
-            sample_split(split)  # verifies the hashes
-        files = [
-            {"name": name, "path": str(path), "bytes": size, "sha256": sha256, "source": "built in"}
-            for name, path, size, sha256 in sample_files()
-        ]
+    if not DATASETS[name].mirrors:
+        files = sample_files()
     else:
-        cached = fetch(
-            dataset,
-            cache_dir,
-            mirrors=list(mirrors) or mirrors_from_environment(),
-            from_dir=from_dir,
-            offline=offline,
-            force=force,
-            rehash=True,
-        )
-        files = [
-            {
-                "name": file.gz_path.name,
-                "path": str(file.gz_path),
-                "bytes": file.bytes,
-                "sha256": file.sha256,
-                "source": file.source,
-            }
-            for file in cached.values()
-        ]
+        with output.download_bar() as progress:
+            cached = ensure(
+                DATASETS[name],
+                data.cache_dir or default_cache_dir(),
+                mirrors=list(mirrors) or inputs.mirrors_from_environment(),
+                from_dir=from_dir,
+                offline=data.offline,
+                force=force,
+                rehash=True,
+                progress=progress,
+                notify=output.warn,
+            )
+        files = list(cached.values())
     if json:
-        output.emit_json({"dataset": dataset, "files": files})
+        facts = [
+            {
+                "name": f.gz_path.name,
+                "path": str(f.gz_path),
+                "bytes": f.bytes,
+                "sha256": f.sha256,
+                "source": f.source,
+            }
+            for f in files
+        ]
+        output.emit_json({"dataset": name, "files": facts})
         return
-    for entry in files:
-        output.emit(f"{entry['path']}: {entry['bytes']} bytes, verified, {entry['source']}")
-    if not any(file["source"] not in {"cache", "built in"} for file in files):
-        output.emit(f"{dataset}: all 4 files were there and are right; nothing was fetched")
+    for file in files:
+        output.emit(f"{file.gz_path}: {file.bytes} bytes, verified, {file.source}")
+    if all(file.source in {"cache", "built in"} for file in files):
+        output.emit(f"{name}: all 4 files are there and correct; nothing was fetched")

@@ -1,22 +1,17 @@
 """``mnist-softmax gradcheck``."""
 
 import math
-from pathlib import Path
 
 import click
 
-from mnist_softmax.cli import output
-from mnist_softmax.cli.inputs import open_split
-from mnist_softmax.cli.options import FiniteFloat, chosen_source, json_option, source_options
+from mnist_softmax.cli import inputs, options, output
 from mnist_softmax.errors import GateError
 
 
-@click.command(
-    "gradcheck",
-    short_help="Check every step of the derivation numerically.",
-    epilog="\b\nExample:\n  mnist-softmax gradcheck --rows 64",
+@options.command(
+    "gradcheck", "Check every step of the derivation numerically.", "mnist-softmax gradcheck --rows 64"
 )
-@source_options("mnist")
+@options.data("mnist")
 @click.option(
     "--rows",
     type=click.IntRange(1, 1000),
@@ -24,52 +19,26 @@ from mnist_softmax.errors import GateError
     show_default=True,
     help="Training rows to take; all of them where there are fewer.",
 )
-@click.option(
-    "--reg",
-    type=FiniteFloat(0, 1e6),
-    default=1e-4,
-    show_default=True,
-    help="Lambda of the L2 penalty on W.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Draws the rows, the weights and the velocity.",
-)
-@json_option
-@click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    dataset: str | None,
-    data_dir: Path | None,
-    cache_dir: Path | None,
-    offline: bool,
-    rows: int,
-    reg: float,
-    seed: int,
-    json: bool,
-) -> None:
+@options.setting("reg")
+@options.setting("seed", "Draws the rows, the weights and the velocity.")
+@options.as_json
+def command(data: options.Data, rows: int, reg: float, seed: int, json: bool) -> None:
     """Check every step of the derivation numerically, on real rows and random weights.
 
     Prints a line for each check: its equation in docs/derivation.md, the largest error, max|a - b| / max|b|,
     and the tolerance. The gradient is compared with central differences and with the complex step in every
     weight. Exit 7 if a check fails.
     """
-    from mnist_softmax import gradcheck
-    from mnist_softmax.data import Source
+    from mnist_softmax.proof import gradcheck
 
-    source = chosen_source(ctx, dataset, data_dir) or Source(dataset="mnist")
-    split = open_split(source, "train", cache_dir, offline=offline, preprocessing=())
+    split = inputs.open_split(data, "train")
     rows = min(rows, len(split.labels))
-    checks = gradcheck.check(split, len(source.class_names(split)), rows, reg, seed)
+    checks = gradcheck.check(split.images, split.labels, len(split.class_names), rows, reg, seed)
     failed = [check for check in checks if not check.passed]
     if json:
         output.emit_json(
             {
-                "dataset": source.label,
+                "dataset": split.source.label,
                 "rows": rows,
                 "reg": reg,
                 "seed": seed,
@@ -93,8 +62,8 @@ def command(
                 f"tolerance {check.tolerance:<8.1g} {'ok' if check.passed else 'FAILED'}"
             )
         output.emit(
-            f"{len(checks) - len(failed)} of {len(checks)} checks passed: {rows} rows of {source.label}, "
-            f"reg {reg:g}, seed {seed}"
+            f"{len(checks) - len(failed)} of {len(checks)} checks passed: {rows} rows of "
+            f"{split.source.label}, reg {reg:g}, seed {seed}"
         )
     if failed:
         raise GateError(

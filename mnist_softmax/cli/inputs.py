@@ -1,103 +1,77 @@
-"""From a source to its rows: fetches what is missing, with a bar on a terminal."""
+"""What a command reads: rows, weights, mirrors; and the check that it writes over none of it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import click
 
 from mnist_softmax.cli import output
-from mnist_softmax.cli.options import mirrors_from_environment
-from mnist_softmax.datasets import DATASETS
-from mnist_softmax.errors import UsageError
+from mnist_softmax.cli.options import CONFIG
 
 if TYPE_CHECKING:
-    from mnist_softmax.cache import CachedFile
-    from mnist_softmax.data import Source, Split
-    from mnist_softmax.download import Progress
-
-
-def check_apart(target: Path, *weights: Path) -> None:
-    """Refuse to write `target` where it would take the place of weights, their receipt or their checkpoint.
-
-    Raises
-    ------
-    UsageError : it would; or see `files.check_writable_target`.
-    """
-    from mnist_softmax.checkpoint import checkpoint_path
-    from mnist_softmax.files import check_writable_target
-    from mnist_softmax.weights import receipt_path
-
-    check_writable_target(target)
-    for path in weights:
-        for taken in (path, receipt_path(path), checkpoint_path(path)):
-            if target.resolve() == taken.resolve():
-                raise UsageError("this file is part of the weights", target, remedy="name another one")
-
-
-@contextmanager
-def _download_bar() -> Iterator["Progress"]:
-    """Turn `download`'s reports into one bar at a time."""
-    from contextlib import ExitStack
-
-    shown: dict[str, Any] = {"name": None, "done": 0, "update": None}
-    with ExitStack() as stack:
-
-        def report(name: str, done: int, total: int) -> None:
-            if name != shown["name"] or done < shown["done"]:
-                stack.close()
-                shown.update(
-                    name=name, done=0, update=stack.enter_context(output.progress_bar(total, name, "B"))
-                )
-            shown["update"](done - shown["done"])
-            shown["done"] = done
-
-        yield report
-
-
-def fetch(dataset: str, cache_dir: Path | None, **options: Any) -> "dict[str, CachedFile]":
-    """Make sure that a dataset is in the cache and right; see `cache.ensure` for `options`."""
-    from mnist_softmax import cache
-
-    options.setdefault("mirrors", mirrors_from_environment())
-    with _download_bar() as progress:
-        return cache.ensure(
-            DATASETS[dataset],
-            cache_dir or cache.default_cache_dir(),
-            progress=progress,
-            notify=output.warn,
-            **options,
-        )
+    from mnist_softmax.cli.options import Data
+    from mnist_softmax.data.download import Patience
+    from mnist_softmax.data.split import Source, Split
+    from mnist_softmax.runs.model import Model
 
 
 def open_split(
-    source: "Source",
-    split: str,
-    cache_dir: Path | None,
-    *,
-    offline: bool,
-    preprocessing: Sequence[str],
-    **options: Any,
+    data: "Data", split: str, source: "Source | None" = None, patience: "Patience | None" = None
 ) -> "Split":
-    """Open and prepare a split of a source, fetching its dataset where that is needed and allowed.
+    """Open a split of `source`, else of the data named, else of mnist; with a bar while it is fetched."""
+    from mnist_softmax.data import open as opening
+    from mnist_softmax.data.download import NORMAL
 
-    `preprocessing` names steps of `preprocess`: those of the weights that the rows are for.
+    wanted = source or data.source
+    with output.download_bar() as progress:
+        return opening.open_split(
+            wanted.dataset if wanted else None,
+            split,
+            data_dir=wanted.data_dir if wanted else None,
+            cache_dir=data.cache_dir,
+            offline=data.offline,
+            mirrors=mirrors_from_environment(),
+            patience=patience or NORMAL,
+            progress=progress,
+            notify=output.warn,
+        )
+
+
+def mirrors_from_environment() -> list[str] | None:
+    """The mirrors of MNIST_SOFTMAX_MIRROR, separated by white space; None where it names none."""
+    return os.environ.get("MNIST_SOFTMAX_MIRROR", "").split() or None
+
+
+def load_model(path: Path) -> "Model":
+    """Read weights; warn where nothing says what their images go through."""
+    from mnist_softmax.runs.model import load
+
+    model = load(path)
+    if model.receipt is None:
+        output.warn(f"no receipt in the weights: they are read as weights of plain pixels: {path}")
+    return model
+
+
+def check_outputs(
+    data: "Data",
+    source: "Source | None",
+    outputs: Sequence[Path | None],
+    weights: Sequence[Path] = (),
+) -> None:
+    """Refuse outputs in the place of anything that the command reads: config, data, weights, checkpoints.
 
     Raises
     ------
-    MnistSoftmaxError : see `data.folder_split`, `data.sample_split`, `cache.ensure`, `data.cached_split`.
+    UsageError, LocalIOError : see `files.check_outputs`.
     """
-    from dataclasses import replace
+    from mnist_softmax import files
+    from mnist_softmax.data.open import files_of
+    from mnist_softmax.data.split import Source
+    from mnist_softmax.records.checkpoint import checkpoint_path
 
-    from mnist_softmax import data
-    from mnist_softmax.preprocess import prepared
-
-    name = source.dataset or ""
-    if source.data_dir:
-        rows = data.folder_split(source.data_dir, split)
-    elif not DATASETS[name].mirrors:
-        rows = data.sample_split(split)
-    else:
-        rows = data.cached_split(fetch(name, cache_dir, offline=offline, **options), split)
-    if name:
-        rows = replace(rows, known_classes=len(DATASETS[name].class_names))
-    return prepared(rows, preprocessing)
+    config = click.get_current_context().meta.get(CONFIG)
+    of_data = files_of(source or data.source or Source(dataset="mnist"), data.cache_dir)
+    reads = [*weights, *map(checkpoint_path, weights), *of_data, *([config] if config else [])]
+    files.check_outputs(outputs, reads)

@@ -8,9 +8,9 @@ from typing import NoReturn
 
 import click
 
-from mnist_softmax import __version__
 from mnist_softmax.cli import output, signals
 from mnist_softmax.errors import LocalIOError, MnistSoftmaxError, UsageError
+from mnist_softmax.version import __version__
 
 #: In the order in which a newcomer needs them; each is `mnist_softmax.cli.<name>:command`.
 COMMANDS = (
@@ -25,6 +25,7 @@ COMMANDS = (
     "sweep",
     "reproduce",
     "gradcheck",
+    "info",
 )
 
 
@@ -57,7 +58,7 @@ class _LazyGroup(click.Group):
 def cli() -> None:
     """Train softmax regression on MNIST with the gradient derived by hand.
 
-    Exit codes: 0 done, 2 wrong usage, 3 no mirror delivered, 4 wrong data, 5 local input or output failed, 6
+    Exit codes: 0 done, 2 wrong usage, 3 no mirror delivered, 4 wrong data, 5 local trouble, 6
     wrong weights, 7 a quality gate was missed or training diverged.
     """
 
@@ -74,7 +75,7 @@ def _run() -> int:
     except MnistSoftmaxError as error:
         return _report(error)
     except OSError as error:
-        # Whatever the system refused, of which no better account was given where it happened.
+        # Anything else that the system refused.
         where = error.filename if isinstance(error.filename, str | os.PathLike) else "local input or output"
         return _report(LocalIOError("failed", where, got=error.strerror or error))
     return 0
@@ -84,7 +85,7 @@ def _report(error: MnistSoftmaxError) -> int:
     try:
         sys.stdout.flush()  # results first: the error is the last line
     except LocalIOError as failed:
-        error = failed  # whatever else is wrong, what was found out has not been told
+        error = failed  # the results are lost, which matters more
     except (AttributeError, ValueError):
         pass  # closed
     output.fail(str(error))

@@ -1,168 +1,199 @@
-"""Options that several commands share, and the types that check them."""
+"""Options that several commands share, made from the table of settings where they are hyperparameters."""
 
-import math
-import os
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from mnist_softmax.datasets import DATASETS
+from mnist_softmax.data.catalog import DATASETS
 from mnist_softmax.errors import UsageError
+from mnist_softmax.settings import FEATURE_STEPS, SETTINGS, Setting, Settings
 
 if TYPE_CHECKING:
-    from mnist_softmax.data import Source
+    from mnist_softmax.data.split import Source
 
 Decorator = Callable[[Any], Any]
 
+#: Under this name a command's context remembers the config file that it was given.
+CONFIG = "mnist_softmax.config"
 
-class FiniteFloat(click.types.FloatParamType):
-    """A finite float in a range; click's own FLOAT accepts nan and inf."""
 
-    def __init__(
-        self, low: float, high: float = math.inf, *, low_open: bool = False, high_open: bool = False
-    ) -> None:
-        self.low, self.high, self.low_open, self.high_open = low, high, low_open, high_open
+def command(name: str, short_help: str, *examples: str) -> Decorator:
+    """A command of click's whose help ends with examples."""
+    epilog = "\n".join(["\b", "Example:", *(f"  {example}" for example in examples)])
+    return click.command(name, short_help=short_help, epilog=epilog)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return `value` as a float, or fail with what was expected."""
+
+class SettingType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """What a `Setting` takes, as a type of click's."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.name = {float: "float", int: "integer", str: "text"}[setting.kind]
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value as the setting has it, or fail with what was expected."""
         try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is not a finite number", param, ctx)
-        too_low = number <= self.low if self.low_open else number < self.low
-        too_high = number >= self.high if self.high_open else number > self.high
-        if not math.isfinite(number) or too_low or too_high:
-            self.fail(f"expected {self.range()}, got {value}", param, ctx)
-        return number
-
-    def range(self) -> str:
-        """The range in words."""
-        low = f"a finite number {'above' if self.low_open else 'of at least'} {self.low:g}"
-        if self.high == math.inf:
-            return low
-        return f"{low} and {'below' if self.high_open else 'at most'} {self.high:g}"
+            return self.setting.parse(value) if isinstance(value, str) else self.setting.check(value)
+        except UsageError:
+            self.fail(f"expected {self.setting.expected}, got {value}", param, ctx)
 
 
-class NumberList(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
-    """Comma-separated numbers, each of which `element` accepts; in a config file a number or a list."""
+class ListType(click.ParamType):  # type: ignore[type-arg]
+    """Values of a setting, separated by commas; in a config file one or a list."""
 
     name = "list"
 
-    def __init__(self, element: "click.ParamType[Any]") -> None:
+    def __init__(self, element: SettingType) -> None:
         self.element = element
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[Any, ...]:
-        """Return the numbers as a tuple, or fail with the one that was wrong."""
-        parts = (
-            value.split(",")
-            if isinstance(value, str)
-            else value
-            if isinstance(value, list | tuple)
-            else [value]
-        )
+        """Return the values as a tuple, or fail with the one that was wrong."""
+        parts = value.split(",") if isinstance(value, str) else value
+        parts = parts if isinstance(parts, list | tuple) else [parts]
         if not parts:
             self.fail("expected at least one number", param, ctx)
         return tuple(self.element.convert(part, param, ctx) for part in parts)
 
 
-LR = FiniteFloat(0, low_open=True)
-REG = FiniteFloat(0)
-MOMENTUM = FiniteFloat(0, 1, high_open=True)
-SEED = click.IntRange(0)
+#: A fraction from 0 to 1, for gates.
+FRACTION = SettingType(Setting("fraction", float, 0.0, "", high=1))
 
 
-def path_option(*names: str, **attributes: Any) -> Decorator:
-    """An option that takes a path."""
-    return click.option(*names, type=click.Path(path_type=Path), **attributes)
+def setting(name: str, help_text: str = "", *, as_list: bool = False) -> Decorator:
+    """The option of a setting; `as_list` for several values of one that is swept."""
+    entry = SETTINGS[name]
+    kind: Any = click.Choice(entry.choices) if entry.choices else SettingType(entry)
+    text = help_text or entry.help + (f" Default: {entry.follows}." if entry.follows else "")
+    default = entry.default
+    if as_list:
+        kind, default, text = ListType(kind), str(default), f"{text.rstrip('.')}; several by commas."
+    flag = "--" + name.replace("_", "-")
+    return click.option(flag, name, type=kind, default=default, show_default=True, help=text)
 
 
-def json_option(command: Any) -> Any:
-    """``--json``."""
-    return click.option("--json", is_flag=True, help="Print one JSON object on stdout.")(command)
+def settings(command: Any) -> Any:
+    """An option for every setting; the command gets them as `settings`."""
+
+    @functools.wraps(command)
+    def with_settings(*args: Any, **options: Any) -> Any:
+        values = {name: options.pop(name) for name in SETTINGS}
+        return command(*args, settings=Settings(**values), **options)
+
+    return _added(with_settings, [setting(name) for name in SETTINGS])
 
 
-def cache_options(command: Any) -> Any:
-    """``--cache-dir`` and ``--offline``, for every command that reads a dataset."""
-    command = click.option(
-        "--offline",
-        is_flag=True,
-        envvar="MNIST_SOFTMAX_OFFLINE",
-        show_envvar=True,
-        help="Never use the network: what is not cached is an error.",
-    )(command)
-    return path_option(
-        "--cache-dir",
-        metavar="DIR",
-        envvar="MNIST_SOFTMAX_CACHE_DIR",
-        show_envvar=True,
-        help="Where datasets are kept. Default: the user's cache folder.",
-    )(command)
+def sweep(command: Any) -> Any:
+    """The same with a list for each setting that is swept; the command gets `settings` and `lists`."""
+
+    @functools.wraps(command)
+    def with_settings(*args: Any, **options: Any) -> Any:
+        lists = {name: options.pop(name) for name, entry in SETTINGS.items() if entry.swept}
+        shared = {name: options.pop(name) for name in SETTINGS if name in options}
+        return command(*args, settings=Settings(**shared), lists=lists, **options)
+
+    return _added(with_settings, [setting(name, as_list=entry.swept) for name, entry in SETTINGS.items()])
 
 
-def source_options(default: str) -> Decorator:
-    """``--dataset``, ``--data-dir`` and the cache's options; `default` says what is used without them."""
-
-    def add(command: Any) -> Any:
-        command = cache_options(command)
-        command = path_option(
-            "--data-dir", metavar="DIR", help="Folder with IDX files of your own, instead of --dataset."
-        )(command)
-        return click.option(
-            "--dataset",
-            type=click.Choice(list(DATASETS)),
-            help=f"A known dataset. Default: {default}.",
-        )(command)
-
-    return add
-
-
-def deskew_option(command: Any) -> Any:
-    """``--deskew``, for every command that trains."""
-    return click.option(
-        "--deskew/--no-deskew",
-        help="Straighten and centre each image first. The receipt records it, so eval does the same.",
-    )(command)
-
-
-def preprocessing_steps(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The steps of `preprocess` that the options ask for."""
-    return ("deskew",) if options["deskew"] else ()
-
-
-def schedule_options(command: Any) -> Any:
-    """``--epochs``, ``--batch-size``, ``--schedule`` and ``--val-size``: what models of a sweep share."""
-    for option in (
-        click.option(
-            "--val-size",
-            type=click.IntRange(0),
-            help="Rows held out of the training file for validation. Default: min(5000, rows // 10).",
-        ),
-        click.option(
-            "--schedule",
-            type=click.Choice(["constant", "cosine"]),
-            default="cosine",
-            show_default=True,
-            help="How the learning rate goes: cosine falls to 0 at the end.",
-        ),
-        click.option(
-            "--batch-size",
-            type=click.IntRange(1),
-            default=128,
-            show_default=True,
-            help="Rows in a minibatch.",
-        ),
-        click.option("--epochs", type=click.IntRange(1, 10**9), default=10, show_default=True),
-    ):
+def _added(command: Any, options: list[Decorator]) -> Any:
+    """A command with some options before its own, in this order."""
+    for option in reversed(options):
         command = option(command)
     return command
 
 
-def chosen_source(ctx: click.Context, dataset: str | None, data_dir: Path | None) -> "Source | None":
+def path(*names: str, **attributes: Any) -> Decorator:
+    """An option that takes a path."""
+    return click.option(*names, type=click.Path(path_type=Path), **attributes)
+
+
+as_json = click.option("--json", is_flag=True, help="Print one JSON object on stdout.")
+weights = click.argument("weights", type=click.Path(path_type=Path), default="weights.npy")
+split = click.option(
+    "--split", type=click.Choice(["test", "train"]), default="test", show_default=True, help="Which rows."
+)
+
+
+def features(command: Any) -> Any:
+    """A flag for every feature step; the command gets the chain as `features`."""
+
+    @functools.wraps(command)
+    def with_features(*args: Any, **options: Any) -> Any:
+        chain = tuple(name for name in FEATURE_STEPS if options.pop(name))
+        return command(*args, features=chain, **options)
+
+    kept = "The receipt records it, so eval does the same."
+    flags = [
+        click.option(f"--{name}/--no-{name}", help=f"{text} {kept}") for name, text in FEATURE_STEPS.items()
+    ]
+    return _added(with_features, flags)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The options that say which data is read and how it is fetched; `source` None where none is named."""
+
+    source: "Source | None"
+    cache_dir: Path | None
+    offline: bool
+
+
+def cache(command: Any) -> Any:
+    """``--cache-dir`` and ``--offline``; the command gets them as part of `data`."""
+
+    @functools.wraps(command)
+    def with_data(
+        *args: Any,
+        cache_dir: Path | None,
+        offline: bool,
+        dataset: str | None = None,
+        data_dir: Path | None = None,
+        **options: Any,
+    ) -> Any:
+        data = Data(_chosen_source(dataset, data_dir), cache_dir, offline)
+        return command(*args, data=data, **options)
+
+    return _added(
+        with_data,
+        [
+            path(
+                "--cache-dir",
+                metavar="DIR",
+                envvar="MNIST_SOFTMAX_CACHE_DIR",
+                show_envvar=True,
+                help="Where datasets are kept. Default: the user's cache folder.",
+            ),
+            click.option(
+                "--offline",
+                is_flag=True,
+                envvar="MNIST_SOFTMAX_OFFLINE",
+                show_envvar=True,
+                help="Never use the network: what is not cached is an error.",
+            ),
+        ],
+    )
+
+
+def data(default: str) -> Decorator:
+    """``--dataset``, ``--data-dir`` and the cache's options; `default` says what is used without them."""
+    options = [
+        click.option(
+            "--dataset",
+            type=click.Choice(list(DATASETS)),
+            help=f"A known dataset. Default: {default}.",
+        ),
+        path("--data-dir", metavar="DIR", help="Folder with IDX files of your own, instead of --dataset."),
+    ]
+    return lambda command: _added(cache(command), options)
+
+
+def _chosen_source(dataset: str | None, data_dir: Path | None) -> "Source | None":
     """What --dataset or --data-dir asks for; None where neither is given.
 
     The two count as one option: where both are set, the command line wins over the environment, and that over
@@ -172,14 +203,11 @@ def chosen_source(ctx: click.Context, dataset: str | None, data_dir: Path | None
     ------
     UsageError : both are set in the same place.
     """
-    from mnist_softmax.data import Source
+    from mnist_softmax.data.split import Source
 
     if dataset and data_dir:
-        ranks = [
-            ParameterSource.DEFAULT_MAP,
-            ParameterSource.ENVIRONMENT,
-            ParameterSource.COMMANDLINE,
-        ]
+        ranks = [ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE]
+        ctx = click.get_current_context()
         sources = [ctx.get_parameter_source(name) for name in ("dataset", "data_dir")]
         by_dataset, by_folder = (ranks.index(source) if source in ranks else -1 for source in sources)
         if by_dataset == by_folder:
@@ -188,8 +216,3 @@ def chosen_source(ctx: click.Context, dataset: str | None, data_dir: Path | None
     if data_dir:
         return Source(data_dir=data_dir)
     return Source(dataset=dataset) if dataset else None
-
-
-def mirrors_from_environment() -> list[str] | None:
-    """The mirrors of MNIST_SOFTMAX_MIRROR, separated by white space; None where it names none."""
-    return os.environ.get("MNIST_SOFTMAX_MIRROR", "").split() or None

@@ -3,10 +3,11 @@
 import io
 import json
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from mnist_softmax.cli.signals import Stopped
@@ -61,17 +62,37 @@ def _is_open(fd: int) -> bool:
 
 
 def emit(text: str) -> None:
-    """Print a result on stdout."""
-    sys.stdout.write(text + "\n")
+    """Print a line of results on stdout; control characters in it are escaped."""
+    sys.stdout.write(one_line(text) + "\n")
 
 
-def emit_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object on stdout."""
-    emit(json.dumps(value, allow_nan=False))
+def emit_drawing(line: str) -> None:
+    """Print a line with the colour codes that `views` gave it."""
+    sys.stdout.write(line + "\n")
+
+
+def emit_json(value: Mapping[str, Any] | bytes) -> None:
+    """Print one JSON object on stdout in ASCII, whatever the terminal; bytes hold one that is written out."""
+    text = value.decode() if isinstance(value, bytes) else json.dumps(value, allow_nan=False)
+    emit(re.sub("[^ -~]", lambda c: json.dumps(c[0])[1:-1], text))
+
+
+def emit_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under a header, each column as wide as it needs; a column of names stands on the left."""
+    lines = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = zip(header, line, widths, strict=True)
+        text = "  ".join(f"{cell:<{w}}" if name == "name" else f"{cell:>{w}}" for name, cell, w in cells)
+        emit(text.rstrip())
 
 
 def note(text: str) -> None:
-    """Print a line on stderr, above a bar if one is drawn. A stderr that is closed or full stops nothing."""
+    """Print a line on stderr, above a bar if one is drawn; control characters in it are escaped.
+
+    A stderr that is closed or full stops nothing.
+    """
+    text = one_line(text)
     with suppress(OSError, ValueError, AttributeError):
         if _bars:
             _bars[-1].write(text, file=sys.stderr)
@@ -82,7 +103,7 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """Print a warning."""
-    note(f"{PROGRAM}: warning: {one_line(text)}")
+    note(f"{PROGRAM}: warning: {text}")
 
 
 def fail(text: str) -> None:
@@ -111,6 +132,24 @@ def progress_bar(total: int, what: str, unit: str) -> Iterator[Callable[[int], o
             yield bar.update
         finally:
             _bars.remove(bar)
+
+
+@contextmanager
+def download_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Turn reports of a file's name, its bytes so far and in all into one bar at a time."""
+    name, done, advance = "", 0, None
+    with ExitStack() as stack:
+
+        def report(file: str, so_far: int, total: int) -> None:
+            nonlocal name, done, advance
+            if advance is None or file != name or so_far < done:
+                stack.close()
+                name, done = file, 0
+                advance = stack.enter_context(progress_bar(total, file, "B"))
+            advance(so_far - done)
+            done = so_far
+
+        yield report
 
 
 def percent(fraction: float | None) -> str:

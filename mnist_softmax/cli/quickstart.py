@@ -2,60 +2,43 @@
 
 from pathlib import Path
 
-import click
-
-from mnist_softmax.cli import output
-from mnist_softmax.cli.eval import class_names, print_summary, score, summary
-from mnist_softmax.cli.inputs import open_split
-from mnist_softmax.cli.options import cache_options
-from mnist_softmax.cli.train import report, train_and_save
+from mnist_softmax.cli import inputs, options, output
+from mnist_softmax.cli.eval import print_scores
+from mnist_softmax.cli.train import train_and_report
 from mnist_softmax.errors import DataError, DownloadError
+from mnist_softmax.settings import Settings
 
 _OUT = Path("quickstart.npy")
 
 
-@click.command(
-    "quickstart",
-    short_help="Everything once: get MNIST, train, evaluate.",
-    epilog="\b\nExample:\n  mnist-softmax quickstart",
-)
-@cache_options
-def command(cache_dir: Path | None, offline: bool) -> None:
+@options.command("quickstart", "Everything once: get MNIST, train, evaluate.", "mnist-softmax quickstart")
+@options.cache
+def command(data: options.Data) -> None:
     """Get MNIST, train, evaluate, and say what to do next.
 
     Where no mirror answers, the sample that is built into the program stands in for MNIST.
     """
-    from mnist_softmax import files, weights
-    from mnist_softmax.data import Source
-    from mnist_softmax.download import QUICK
-    from mnist_softmax.run import Settings
+    from mnist_softmax.data.cache import default_cache_dir
+    from mnist_softmax.data.download import QUICK
+    from mnist_softmax.data.split import Source
+    from mnist_softmax.files import check_writable_target
+    from mnist_softmax.runs import score
 
-    files.check_writable_target(_OUT)
-    source = Source(dataset="mnist")
+    check_writable_target(_OUT)
     try:
-        train_split = open_split(
-            source, "train", cache_dir, offline=offline, preprocessing=(), patience=QUICK
-        )
+        split = inputs.open_split(data, "train", patience=QUICK)
     except (DownloadError, DataError) as error:
         output.warn(f"{error}")
-        output.warn("full MNIST could not be had: going on with mnist-sample, a sixth of it, built in")
-        source = Source(dataset="mnist-sample")
-        train_split = open_split(source, "train", cache_dir, offline=True, preprocessing=())
-    result, sha256 = train_and_save(train_split, source, Settings(), _OUT)
-    report(result, sha256, _OUT, source, as_json=False)
+        output.warn("MNIST could not be fetched: going on with mnist-sample, a built-in sixth of it")
+        split = inputs.open_split(data, "train", Source(dataset="mnist-sample"))
+    model = train_and_report(split, Settings(), (), _OUT)
     output.emit("")
-
-    saved = weights.load(_OUT)
-    test_split = open_split(source, "test", cache_dir, offline=True, preprocessing=())
-    facts = summary(score(saved, test_split), class_names(saved, source), source, "test", sha256)
-    print_summary(facts, confusion=True)
+    test = inputs.open_split(data, "test", split.source)
+    print_scores(score.scores(model, test, score.evaluate(model, test)), confusion=True)
     output.emit("")
     output.emit(f"weights: {_OUT.resolve()}")
-    output.emit(f"receipt: {weights.receipt_path(_OUT).resolve()}")
-    if source.dataset == "mnist":
-        from mnist_softmax.cache import default_cache_dir
-
-        output.emit(f"data:    {(cache_dir or default_cache_dir()) / 'mnist'}")
+    if split.source.dataset == "mnist":
+        output.emit(f"data:    {(data.cache_dir or default_cache_dir()) / 'mnist'}")
         output.emit("next:    mnist-softmax train --epochs 30 && mnist-softmax eval --confusion")
     else:
         output.emit("data:    built into the program")

@@ -1,0 +1,297 @@
+"""Where datasets live on disk; makes sure that one is there and right.
+
+``<cache>/<dataset>/`` holds the four ``.gz`` files, the four IDX files unpacked from them, and a stamp: size,
+modification time, inode and SHA-256 of each of the eight as they were when they were last hashed. Where
+these still agree, nothing is opened, locked or written. Everything else happens under a lock that saves work
+but is not needed for correctness: a file is renamed into place, and only once it is verified.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypedDict
+
+import msgspec
+
+from mnist_softmax.data.catalog import DataFile, Dataset
+from mnist_softmax.data.download import (
+    NORMAL,
+    Experience,
+    Notify,
+    Patience,
+    Progress,
+    copy_from,
+    fetch,
+    ignore,
+    mirror_base,
+)
+from mnist_softmax.data.unpack import unpack, unpacked_sha256
+from mnist_softmax.errors import DataError, DownloadError, LocalIOError, MnistSoftmaxError, UsageError
+from mnist_softmax.files import atomic_write, lock, remove_stale_temporaries
+
+_STAMP = "stamp.json"
+_LOCK = ".lock"
+_LARGEST_STAMP = 1 << 16
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """A file as it was when it was hashed; `sha256` is "" where the size alone says that it is damaged."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    sha256: str
+
+    @classmethod
+    def of(cls, status: os.stat_result, sha256: str) -> "_Entry":
+        """The entry of a file with this status."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino, sha256)
+
+
+class _Stamp(msgspec.Struct, frozen=True):
+    """The entries of all files, by name."""
+
+    files: dict[str, _Entry]
+    version: Literal[1] = 1
+
+
+#: Puts a verified .gz in place; gets what is there now. Returns where the new one came from.
+_Obtain = Callable[[DataFile, Path, _Entry | None], str]
+
+
+@dataclass(frozen=True)
+class CachedFile:
+    """One file of a dataset that is there and right.
+
+    Attributes
+    ----------
+    name : canonical name without ``.gz``.
+    gz_path, path : the file as served, and unpacked.
+    bytes, sha256 : size and SHA-256 of the ``.gz``.
+    raw_sha256 : SHA-256 of the unpacked file.
+    source : the URL or path that it came from just now, or "cache".
+    """
+
+    name: str
+    gz_path: Path
+    path: Path
+    bytes: int
+    sha256: str
+    raw_sha256: str
+    source: str
+
+
+class Fetching(TypedDict, total=False):
+    """The arguments of `ensure` that say how to get at what is missing."""
+
+    mirrors: Sequence[str] | None
+    offline: bool
+    patience: Patience
+    progress: Progress
+    notify: Notify
+
+
+def default_cache_dir() -> Path:
+    """The user's cache folder for this program, as the platform has it."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mnist-softmax", appauthor=False)
+
+
+def ensure(
+    dataset: Dataset,
+    cache_dir: Path,
+    *,
+    mirrors: Sequence[str] | None = None,
+    from_dir: Path | None = None,
+    offline: bool = False,
+    force: bool = False,
+    rehash: bool = False,
+    patience: Patience = NORMAL,
+    progress: Progress = ignore,
+    notify: Notify = ignore,
+) -> dict[str, CachedFile]:
+    """Make sure that ``cache_dir/dataset.name`` holds the dataset, packed and unpacked, and is right.
+
+    Parameters
+    ----------
+    mirrors : base URLs, in the order to try; None for the dataset's own.
+    from_dir : a folder to copy the ``.gz`` files from, instead of any mirror.
+    offline : open no socket; `from_dir` is still used.
+    force : fetch all files anew.
+    rehash : hash all files, whatever the stamp says.
+
+    Returns
+    -------
+    The files by canonical name, without ``.gz``.
+
+    Raises
+    ------
+    UsageError : a mirror is no URL, `from_dir` does not exist, or `cache_dir` is not a folder.
+    DownloadError : no mirror delivered, or a file is missing and `offline` is set.
+    DataError : every mirror delivered wrong bytes, or a file is damaged and `offline` is set.
+    LocalIOError : the cache cannot be read or, where that is needed, written or locked in time.
+    """
+    bases = [mirror_base(url) for url in (dataset.mirrors if mirrors is None else mirrors)]
+    if from_dir is not None and not from_dir.is_dir():
+        raise UsageError("no such folder", from_dir)
+    if force and offline and from_dir is None:
+        raise UsageError("cannot fetch anew while offline", dataset.name, remedy="drop --force or --offline")
+    folder = cache_dir / dataset.name
+    trusting = not (force or rehash)
+    if trusting and (warm := _warm(dataset, folder)):
+        return warm
+    _check_folder(cache_dir, folder)
+    if not offline or from_dir is not None:
+        _make_folder(folder)
+    elif not folder.is_dir():
+        raise _unavailable(dataset.files[0], folder / dataset.files[0].gz_name, None)
+    experience = Experience()
+
+    def obtain(file: DataFile, target: Path, found: _Entry | None) -> str:
+        if offline and from_dir is None:
+            raise _unavailable(file, target, found)
+        if found is not None:
+            notify(f"damaged file in the cache: {target}; fetching it again")
+        if from_dir is not None:
+            return copy_from(file, from_dir, target)
+        return fetch(
+            file,
+            bases,
+            target,
+            patience=patience,
+            progress=progress,
+            notify=notify,
+            experience=experience,
+        )
+
+    waiting = f"waiting for another process that is working on {folder}"
+    with lock(folder / _LOCK, patience.lock_seconds, lambda: notify(waiting)):
+        # Another process may have done the work while this one waited.
+        if trusting and (warm := _warm(dataset, folder)):
+            return warm
+        remove_stale_temporaries(folder)
+        return _repair(dataset, folder, obtain, force=force, notify=notify)
+
+
+def _check_folder(cache_dir: Path, folder: Path) -> None:
+    for path in (cache_dir, folder):
+        if os.path.lexists(path) and not path.is_dir():
+            raise UsageError("not a folder", path, remedy="move it away, or choose another --cache-dir")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError("not a folder", error.filename, remedy="choose another --cache-dir") from error
+    except OSError as error:
+        raise LocalIOError("cannot create the folder", folder, got=error.strerror) from error
+
+
+def _unavailable(file: DataFile, path: Path, found: _Entry | None) -> MnistSoftmaxError:
+    if found is None:
+        remedy = "run `mnist-softmax download` while online, or with --from DIR"
+        return DownloadError("offline, and not in the cache", path, remedy=remedy)
+    return DataError(
+        "damaged file in the cache",
+        path,
+        expected=f"{file.gz_bytes} bytes with SHA-256 {file.gz_sha256}",
+        got=f"{found.size} bytes" + (f" with SHA-256 {found.sha256}" if found.sha256 else ""),
+        remedy="run `mnist-softmax download` while online, or with --from DIR",
+    )
+
+
+def _repair(
+    dataset: Dataset, folder: Path, obtain: _Obtain, *, force: bool, notify: Notify
+) -> dict[str, CachedFile]:
+    """Hash all files, replace what is not right, and write the stamp."""
+    entries: dict[str, _Entry] = {}
+    cached = {}
+    for file in dataset.files:
+        gz_path, path = folder / file.gz_name, folder / file.name
+        found = None if force else _hashed(gz_path, file.gz_bytes)
+        source = "cache"
+        if found is None or found.sha256 != file.gz_sha256:
+            source = obtain(file, gz_path, found)
+            found = _hashed_again(gz_path, file.gz_bytes, file.gz_sha256)
+        entries[file.gz_name] = found
+        found = None if force else _hashed(path, file.raw_bytes)
+        if found is None or found.sha256 != (file.raw_sha256 or unpacked_sha256(file, gz_path)):
+            if found is not None:
+                notify(f"damaged file in the cache: {path}; unpacking it again")
+            found = _hashed_again(path, file.raw_bytes, unpack(file, gz_path, path))
+        entries[file.name] = found
+        cached[file.name] = _cached(file, folder, found.sha256, source)
+    if entries != _read_stamp(folder):
+        # The stamp only saves time: a cache that cannot be written works without.
+        with suppress(LocalIOError, UsageError), atomic_write(folder / _STAMP) as out:
+            out.write(msgspec.json.encode(_Stamp(entries)))
+    return cached
+
+
+def _cached(file: DataFile, folder: Path, raw_sha256: str, source: str) -> CachedFile:
+    gz_path, path = folder / file.gz_name, folder / file.name
+    return CachedFile(file.name, gz_path, path, file.gz_bytes, file.gz_sha256, raw_sha256, source)
+
+
+def _warm(dataset: Dataset, folder: Path) -> dict[str, CachedFile] | None:
+    """The dataset, if its files still are as they were when they were hashed. Opens nothing but the stamp."""
+    stamp, cached = _read_stamp(folder), {}
+    for file in dataset.files:
+        raw = stamp.get(file.name)
+        if raw is None or raw.size != file.raw_bytes or file.raw_sha256 not in (None, raw.sha256):
+            return None
+        try:
+            packed_now, raw_now = (folder / file.gz_name).stat(), (folder / file.name).stat()
+        except OSError:
+            return None
+        if stamp.get(file.gz_name) != _Entry.of(packed_now, file.gz_sha256):
+            return None
+        if raw != _Entry.of(raw_now, raw.sha256):
+            return None
+        cached[file.name] = _cached(file, folder, raw.sha256, "cache")
+    return cached
+
+
+def _read_stamp(folder: Path) -> dict[str, _Entry]:
+    """Entries of the stamp by file name; empty where there is no stamp that can be read."""
+    path = folder / _STAMP
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+            return {}
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(_LARGEST_STAMP), type=_Stamp).files
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
+def _hashed(path: Path, size: int) -> _Entry | None:
+    """A file as it is now, or None if there is none.
+
+    The status is taken from the open file, before it is hashed: whatever is written or renamed to `path`
+    from then on does not agree with the entry.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise LocalIOError("not a regular file", path, remedy="remove it")
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            right_size = status.st_size == size
+            return _Entry.of(status, hashlib.file_digest(file, "sha256").hexdigest() if right_size else "")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LocalIOError("cannot read", path, got=error.strerror or error) from error
+
+
+def _hashed_again(path: Path, size: int, sha256: str) -> _Entry:
+    """What was just written, read back."""
+    found = _hashed(path, size)
+    if found is None or found.sha256 != sha256:
+        raise LocalIOError("not what was just written", path, remedy="look for a failing disk")
+    return found

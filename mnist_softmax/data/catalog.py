@@ -1,0 +1,71 @@
+"""The known datasets: files, sizes, hashes, mirrors, class names. The facts stand in ``catalog.toml``."""
+
+import tomllib
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+TRAIN_IMAGES = "train-images-idx3-ubyte"
+TRAIN_LABELS = "train-labels-idx1-ubyte"
+TEST_IMAGES = "t10k-images-idx3-ubyte"
+TEST_LABELS = "t10k-labels-idx1-ubyte"
+
+#: Split name -> (image file, label file). Every dataset has them, so each has a folder of its own.
+SPLIT_FILES = {"train": (TRAIN_IMAGES, TRAIN_LABELS), "test": (TEST_IMAGES, TEST_LABELS)}
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One IDX file, as a mirror serves it and as it is unpacked.
+
+    Attributes
+    ----------
+    name : canonical name without ``.gz``.
+    gz_bytes, gz_sha256 : size and SHA-256 (hex) of the ``.gz`` file.
+    raw_bytes : size of the unpacked IDX file.
+    raw_sha256 : SHA-256 of the unpacked file, or None where nobody has published it.
+    """
+
+    name: str
+    gz_bytes: int
+    gz_sha256: str
+    raw_bytes: int
+    raw_sha256: str | None = None
+
+    @property
+    def gz_name(self) -> str:
+        """The name on the mirrors."""
+        return self.name + ".gz"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset: its files, the base URLs that serve them (each ends in ``/``), its class names."""
+
+    name: str
+    files: tuple[DataFile, ...]
+    mirrors: tuple[str, ...]
+    class_names: tuple[str, ...]
+
+
+def _dataset(name: str, facts: dict[str, Any]) -> Dataset:
+    names = [file for pair in SPLIT_FILES.values() for file in pair]
+    sizes = [size for rows in facts["rows"] for size in (16 + 28 * 28 * rows, 8 + rows)]
+    files = tuple(
+        DataFile(file, gz_bytes, gz_sha256, size, raw_sha256)
+        for file, (gz_bytes, gz_sha256), size, raw_sha256 in zip_longest(
+            names, facts["packed"], sizes, facts.get("unpacked", [])
+        )
+    )
+    return Dataset(name, files, tuple(facts["mirrors"]), tuple(facts["class_names"]))
+
+
+#: Every dataset by name; those with no mirrors are built in.
+DATASETS = {
+    name: _dataset(name, facts)
+    for name, facts in tomllib.loads(
+        Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8")
+    ).items()
+}
+MNIST, MNIST_SAMPLE = DATASETS["mnist"], DATASETS["mnist-sample"]

@@ -1,0 +1,242 @@
+"""One verified file from a list of mirrors, or from a folder."""
+
+import hashlib
+import heapq
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mnist_softmax.data.catalog import DataFile
+from mnist_softmax.data.transfer import NORMAL, QUICK, AttemptError, Patience, receive
+from mnist_softmax.errors import DataError, DownloadError, LocalIOError, UsageError
+from mnist_softmax.files import atomic_write, check_writable_target
+
+__all__ = [
+    "NORMAL",
+    "QUICK",
+    "Experience",
+    "Notify",
+    "Patience",
+    "Progress",
+    "copy_from",
+    "fetch",
+    "ignore",
+    "mirror_base",
+]
+
+#: Called with the file's name, the bytes so far and the bytes in all.
+Progress = Callable[[str, int, int], None]
+#: Called with a line for the reader, such as why a mirror failed and what happens next.
+Notify = Callable[[str], None]
+
+
+def ignore(*_: object) -> None:
+    """The Progress and the Notify of a caller who wants neither."""
+
+
+#: The share of the usual patience that a first try still gets when earlier files used up the budget.
+_LEAST_SHARE = 0.05
+_REMEDY = "try again later, or name another source with --mirror URL, --from DIR or MNIST_SOFTMAX_MIRROR"
+
+
+@dataclass
+class Experience:
+    """What one run has learnt about its mirrors (base URLs); `fetch` keeps it up to date from file to file.
+
+    Attributes
+    ----------
+    delivered : the mirror that delivered last, which is asked first.
+    hopeless : mirrors that are not asked again, and why: no such name, or never an answer.
+    lost_seconds : time spent on failures so far.
+    """
+
+    delivered: str = ""
+    hopeless: dict[str, str] = field(default_factory=dict)
+    lost_seconds: float = 0.0
+
+
+def _shown(url: str) -> str:
+    """`url` without the user and password that it may hold."""
+    scheme, slashes, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return scheme + slashes + authority.rpartition("@")[2] + slash + path
+
+
+def mirror_base(url: str) -> str:
+    """`url` as a base that file names are added to.
+
+    Raises
+    ------
+    UsageError : not an http or https URL of a folder.
+    """
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment:
+        raise UsageError("not a mirror", _shown(url), expected="an http:// or https:// URL of a folder")
+    return url if url.endswith("/") else url + "/"
+
+
+def fetch(
+    file: DataFile,
+    mirrors: Sequence[str],
+    target: Path,
+    *,
+    patience: Patience = NORMAL,
+    progress: Progress = ignore,
+    notify: Notify = ignore,
+    experience: Experience | None = None,
+) -> str:
+    """Write `file`, packed as served, to `target` once its size and SHA-256 are right.
+
+    Every mirror is tried once, in order, before any is tried again.
+
+    Returns
+    -------
+    The URL that delivered (without credentials).
+
+    Raises
+    ------
+    UsageError : a mirror is not an http or https URL, or there is none, or `target` cannot be a file.
+    DownloadError : no mirror delivered.
+    DataError : every mirror delivered a complete body with the wrong size or hash.
+    LocalIOError : `target` cannot be written.
+    """
+    known = experience if experience is not None else Experience()
+    bases = sorted(dict.fromkeys(map(mirror_base, mirrors)), key=lambda base: base != known.delivered)
+    if not bases:
+        raise UsageError("no mirror to fetch from", file.gz_name, remedy="name one with --mirror URL")
+    check_writable_target(target)  # before a byte is asked for
+    failures = {base: AttemptError(known.hopeless[base]) for base in bases if base in known.hopeless}
+    # (not before this time, place in the list, number of the try, mirror): a first try is due at once.
+    pending = [(0.0, place, 1, base) for place, base in enumerate(bases) if base not in known.hopeless]
+    while pending:
+        due, _, attempt, base = turn = heapq.heappop(pending)
+        pause = max(0.0, due - time.monotonic())
+        worst = pause + max(patience.answer_seconds, patience.slow_seconds)
+        if attempt > 1 and known.lost_seconds + worst > patience.budget_seconds:
+            continue
+        began = time.monotonic()
+        time.sleep(pause)
+        # Mirrors that stall share what is left of the budget, so that the last one still gets a try.
+        untried = [turn, *(later for later in pending if later[2] == 1)]
+        left = patience.budget_seconds - known.lost_seconds - pause
+        share = max(left / len(untried), patience.slow_seconds * _LEAST_SHARE)
+        shared = replace(
+            patience,
+            answer_seconds=min(patience.answer_seconds, share),
+            slow_seconds=min(patience.slow_seconds, share),
+        )
+        try:
+            body = _attempt(base + file.gz_name, file, shared, progress)
+        except AttemptError as failure:
+            failures[base] = failure
+            known.lost_seconds += time.monotonic() - began
+            again = _another_try(turn, failure, patience)
+            if again:
+                heapq.heappush(pending, again)
+            elif failure.unreachable:
+                known.hopeless[base] = failure.reason
+            if pending:
+                following = "trying it again" if pending[0] == again else "trying the next"
+                notify(f"mirror {_shown(base)} failed: {failure.reason}; {following}")
+            continue
+        with atomic_write(target) as out:
+            out.write(body)
+        known.delivered = base
+        return _shown(base + file.gz_name)
+    raise _all_failed(file, failures)
+
+
+def _another_try(
+    turn: tuple[float, int, int, str], failure: AttemptError, patience: Patience
+) -> tuple[float, int, int, str] | None:
+    """When to try the mirror of `turn` again, or None. Wrong bytes are asked for twice at most."""
+    _, place, attempt, base = turn
+    if not failure.retry or attempt >= (min(2, patience.tries) if failure.wrong else patience.tries):
+        return None
+    backoff = patience.backoff_seconds * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311
+    pause = max(backoff, min(failure.after, patience.retry_after_seconds))
+    return time.monotonic() + pause, place, attempt + 1, base
+
+
+def _all_failed(file: DataFile, failures: dict[str, AttemptError]) -> DownloadError | DataError:
+    first, failure = next(iter(failures.items()))
+    if all(failure.wrong for failure in failures.values()):
+        others = f" (and from {len(failures) - 1} other mirrors)" if len(failures) > 1 else ""
+        return DataError(
+            failure.reason,
+            _shown(first + file.gz_name) + others,
+            expected=f"{file.gz_bytes} bytes with SHA-256 {file.gz_sha256}",
+            got=failure.wrong,
+            remedy=_REMEDY,
+        )
+    reasons = ", ".join(f"{_shown(base)} ({failure.reason})" for base, failure in failures.items())
+    return DownloadError(f"no mirror delivered {file.gz_name}", reasons, remedy=_REMEDY)
+
+
+def copy_from(file: DataFile, folder: Path, target: Path) -> str:
+    """Copy `file`, packed, from a folder to `target` once its size and SHA-256 are right. No network.
+
+    Returns
+    -------
+    The path that it was copied from.
+
+    Raises
+    ------
+    UsageError : no such folder.
+    DownloadError : the folder does not hold the file.
+    DataError : the file has the wrong size or hash.
+    LocalIOError : the file cannot be read, or `target` cannot be written.
+    """
+    if not folder.is_dir():
+        raise UsageError("no such folder", folder)
+    source = folder / file.gz_name
+    if source.exists() and not source.is_file():  # opening a pipe would wait for ever
+        raise LocalIOError("not a regular file", source)
+    try:
+        with source.open("rb") as packed:
+            body = packed.read(file.gz_bytes + 1)
+    except FileNotFoundError as error:
+        raise DownloadError(
+            "no such file", source, remedy="the folder must hold the four .gz files under their own names"
+        ) from error
+    except OSError as error:
+        raise LocalIOError("cannot read", source, got=error.strerror or error) from error
+    if wrong := _what_is_wrong(file, body):
+        expected = f"{file.gz_bytes} bytes with SHA-256 {file.gz_sha256}"
+        raise DataError("wrong bytes", source, expected=expected, got=wrong)
+    with atomic_write(target) as out:
+        out.write(body)
+    return str(source)
+
+
+def _what_is_wrong(file: DataFile, body: bytes | bytearray) -> str:
+    """What was got, or "" if that is the file. `body` was read up to one byte more than it should have."""
+    if len(body) > file.gz_bytes:
+        return f"more than {file.gz_bytes} bytes"
+    digest = hashlib.sha256(body).hexdigest()
+    return "" if digest == file.gz_sha256 else f"{len(body)} bytes with SHA-256 {digest}"
+
+
+def _attempt(url: str, file: DataFile, patience: Patience, progress: Progress) -> bytearray:
+    """The right bytes of `file`, or AttemptError."""
+
+    def on_bytes(count: int) -> None:
+        progress(file.name, min(count, file.gz_bytes), file.gz_bytes)
+
+    body, end_is_marked = receive(url, file.gz_bytes, patience, on_bytes)
+    wrong = _what_is_wrong(file, body)
+    if not wrong:
+        return body
+    if body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise AttemptError("a web page, not the file: it looks like a proxy or a login page", wrong=wrong)
+    if len(body) < file.gz_bytes and not end_is_marked:
+        # Closing the connection is a legal end, but nothing tells it from a connection that broke.
+        raise AttemptError(f"the body was cut short at {len(body)} of {file.gz_bytes} bytes", retry=True)
+    raise AttemptError("wrong bytes", retry=True, wrong=wrong)

@@ -1,0 +1,167 @@
+"""A Split: the images and labels of one file pair, one-hot labels, and the rows held out for validation.
+
+Pixels stay uint8 and mapped from the unpacked file: the trainer converts a batch at a time, so a data set
+larger than memory loads as fast as a small one.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from mnist_softmax.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from: a known dataset, a folder, or, with neither, arrays of the caller's."""
+
+    dataset: str | None = None
+    data_dir: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """What to call it: the dataset's name, or the folder."""
+        return self.dataset or str(self.data_dir or "arrays")
+
+    def is_same(self, other: "Source") -> bool:
+        """Whether both name the same rows; folders are compared as the system resolves them."""
+        folders = [source.data_dir and source.data_dir.resolve() for source in (self, other)]
+        return self.dataset == other.dataset and folders[0] == folders[1]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and labels of one split.
+
+    Attributes
+    ----------
+    images : (M, N) uint8, read-only; N = height * width; one row an image in C order.
+    labels : (M,) uint8.
+    height, width : of an image, in pixels.
+    class_names : the names of the classes 0, 1, ...; of data that names none, as many as the labels imply.
+    source : where the rows come from.
+    name : "train" or "test".
+    files : file name (canonical, without .gz) -> SHA-256 of the unpacked IDX file.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    height: int
+    width: int
+    class_names: tuple[str, ...]
+    source: Source
+    name: str
+    files: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        images: NDArray[Any],
+        labels: NDArray[Any],
+        class_names: Sequence[str] = (),
+        *,
+        source: Source = Source(),
+        name: str = "train",
+        files: Mapping[str, str] | None = None,
+    ) -> Self:
+        """A split of two arrays.
+
+        Parameters
+        ----------
+        images : (M, height, width) uint8, or (M, N), which stands for squares where N is a square number and
+            for one line of pixels where it is not.
+        labels : (M,) integers from 0 to 255.
+        class_names : numbers where none are given.
+
+        Raises
+        ------
+        TypeError : another dtype.
+        DataError : no rows, images without pixels, or another number of labels than of images.
+        """
+        where = source.label
+        if labels.dtype.kind not in "iu" or labels.ndim != 1:
+            got = f"{labels.dtype} of shape {labels.shape}"
+            raise TypeError(f"labels are integers from 0 to 255, of shape (M,), got {got}")
+        rows = flat_images(images)
+        height, width = images.shape[1:] if images.ndim == 3 else image_size(rows.shape[1])
+        if len(rows) != len(labels):
+            raise DataError(
+                "images and labels differ in number", where, expected=f"{len(rows)} labels", got=len(labels)
+            )
+        if len(rows) == 0:
+            raise DataError("no rows", where, expected="at least one image")
+        if height * width == 0:
+            raise DataError("images without pixels", where, got=f"{height} x {width}")
+        lowest, highest = int(labels.min()), int(labels.max())
+        if lowest < 0 or highest > 255:
+            raise DataError("wrong labels", where, expected="0 to 255", got=f"{lowest} to {highest}")
+        names = tuple(class_names) or tuple(map(str, range(highest + 1)))
+        if highest >= len(names):
+            raise DataError("wrong labels", where, expected=f"below {len(names)}", got=highest)
+        labels = labels.astype(np.uint8, copy=False)
+        return cls(rows, labels, height, width, names, source, name, files or {})
+
+
+def flat_images(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Images (M, N) or (M, height, width) as (M, N).
+
+    Raises
+    ------
+    TypeError : they are not uint8, 0 black to 255 white, or have another number of dimensions.
+    """
+    if images.dtype != np.uint8 or images.ndim not in (2, 3):
+        raise TypeError(
+            "images are uint8, 0 to 255, of shape (M, N) or (M, height, width), "
+            f"got {images.dtype} of shape {images.shape}"
+        )
+    return images.reshape(len(images), math.prod(images.shape[1:]))
+
+
+def image_size(pixels: int) -> tuple[int, int]:
+    """Height and width of images of which only the number of pixels is known: squares, or else one line."""
+    side = math.isqrt(pixels)
+    return (side, side) if side * side == pixels else (1, pixels)
+
+
+def one_hot(labels: NDArray[Any], classes: int, dtype: DTypeLike = np.float64) -> NDArray[Any]:
+    """Y (M, L): 1 in the column of each row's label, 0 elsewhere.
+
+    Raises
+    ------
+    ValueError : a label is not below `classes`.
+    """
+    if len(labels) and int(labels.max()) >= classes:
+        raise ValueError(f"label {labels.max()} with {classes} classes")
+    Y: NDArray[Any] = np.eye(classes, dtype=dtype)[labels]
+    return Y
+
+
+def train_validation_rows(
+    rows: int, val_size: int, seed: int
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Row numbers to train on and to validate on, each ascending, drawn by `seed`.
+
+    uint32, because row numbers are the only memory that grows with the data: 4 bytes a row here and 4 for the
+    order of an epoch.
+
+    Raises
+    ------
+    UsageError : `val_size` leaves no row to train on.
+    """
+    if val_size >= rows:
+        raise UsageError(
+            "no rows left to train on", "--val-size", expected=f"less than {rows} rows", got=val_size
+        )
+    everything = np.arange(rows, dtype=np.uint32)
+    if val_size == 0:
+        return everything, everything[:0]
+    # Epochs draw from [seed, 1], [seed, 2], ...; the split has the number 0 to itself.
+    drawn = np.random.default_rng([seed, 0]).choice(rows, val_size, replace=False, shuffle=False)
+    held_out = np.zeros(rows, bool)
+    held_out[drawn] = True
+    return everything[~held_out], everything[held_out]

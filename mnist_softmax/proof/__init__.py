@@ -1,0 +1,1 @@
+"""Is the derivation right? Every equation, checked against references that know no derivative."""

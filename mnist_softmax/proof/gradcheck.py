@@ -1,0 +1,295 @@
+"""Every equation of the derivation, checked numerically on real rows and random weights, in float64.
+
+What is checked are the functions of `softmax` and `training` themselves. What they are checked against is in
+`references`: the same quantities computed in another way, and derivatives that use no formula.
+
+An error is max|a - b| / max|b|. "Eq. 7" is an equation of docs/derivation.md; `softmax` has the letters.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax import softmax as reference
+from mnist_softmax.features.steps import SCALE
+from mnist_softmax.proof.references import (
+    Problem,
+    by_central_differences,
+    by_complex_step,
+    by_each_logit,
+    plain_softmax,
+)
+from mnist_softmax.training.descent import learning_rate_factor
+from mnist_softmax.training.kernel import Step
+
+#: The same float64 arithmetic in another order.
+_ROUNDING = 1e-12
+#: The complex step, or logits that were shifted far away and back: 1e-15 and 5e-13 on MNIST.
+_COMPLEX_STEP = 1e-10
+#: Central differences: the step squared times a third derivative, and rounding divided by the step.
+_CENTRAL = 1e-7
+#: float32 with the 784 pixels of MNIST; the rounding of a longer sum grows with the root of its length.
+_FLOAT32 = 1e-6
+#: What a straight line misses of the bent loss, over one very small step.
+_STRAIGHT_LINE = 1e-5
+
+_RATE_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """What is under test: the functions of `softmax`, and the step and the rate of `training`."""
+
+    logits: Callable[..., Any] = reference.logits
+    shift: Callable[..., Any] = reference.shift
+    softmax: Callable[..., Any] = reference.softmax
+    log_softmax: Callable[..., Any] = reference.log_softmax
+    cross_entropy: Callable[..., Any] = reference.cross_entropy
+    penalty: Callable[..., Any] = reference.penalty
+    loss: Callable[..., Any] = reference.loss
+    jacobian: Callable[..., Any] = reference.jacobian
+    probability_gradient: Callable[..., Any] = reference.probability_gradient
+    logit_gradient: Callable[..., Any] = reference.logit_gradient
+    gradient: Callable[..., Any] = reference.gradient
+    learning_rate_factor: Callable[..., float] = learning_rate_factor
+    step: type[Step] = Step
+
+
+@dataclass(frozen=True)
+class Check:
+    """One step of the derivation and how far off it was.
+
+    Attributes
+    ----------
+    name : in words.
+    equation : its number in docs/derivation.md.
+    error : see `relative_error`; nan or inf where a formula overflowed or has the wrong shape.
+    tolerance : up to which it passes.
+    """
+
+    name: str
+    equation: int
+    error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is a number within the tolerance."""
+        return self.error <= self.tolerance
+
+
+def relative_error(a: Any, b: Any) -> float:
+    """max|a - b| / max|b|; max|a - b| where b is zero, but for rounding; inf where the shapes differ."""
+    if np.shape(a) != np.shape(b):
+        return math.inf
+    largest = float(np.max(np.abs(b)))
+    return float(np.max(np.abs(np.subtract(a, b)))) / (largest if largest > 1e-12 else 1.0)
+
+
+def _logits(p: Problem, f: Formulas) -> float:
+    return relative_error(f.logits(p.X, p.P[:-1], p.P[-1]), p.F)
+
+
+def _shift(p: Problem, f: Formulas) -> float:
+    shifted = f.shift(p.F)
+    differences = relative_error(shifted - shifted[:, :1], p.F - p.F[:, :1])
+    return max(differences, relative_error(shifted.max(axis=1), np.zeros(len(p.F))))
+
+
+def _softmax(p: Problem, f: Formulas) -> float:
+    return relative_error(f.softmax(p.F), p.S)
+
+
+def _shift_invariance(p: Problem, f: Formulas) -> float:
+    constants = np.resize(
+        [1e4, -1e4, 0.1], (len(p.F), 1)
+    )  # exp would overflow or underflow with the first two
+    return relative_error(f.softmax(p.F + constants), p.S)
+
+
+def _rows_sum_to_one(p: Problem, f: Formulas) -> float:
+    return relative_error(np.sum(f.softmax(p.F), axis=-1), np.ones(len(p.F)))
+
+
+def _log_sum_exp(p: Problem, f: Formulas) -> float:
+    # The second logits have probabilities that underflow to 0.
+    errors = [
+        relative_error(f.log_softmax(F), F - np.logaddexp.reduce(F, axis=1, keepdims=True))
+        for F in (p.F, 1e4 * p.F)
+    ]
+    return float(np.max(errors))
+
+
+def _cross_entropy_of_a_row(p: Problem, f: Formulas) -> float:
+    return relative_error([f.cross_entropy(F[None], Y[None]) for F, Y in zip(p.F, p.Y, strict=True)], p.nats)
+
+
+def _mean_cross_entropy(p: Problem, f: Formulas) -> float:
+    return relative_error(f.cross_entropy(p.F, p.Y), math.fsum(p.nats) / len(p.nats))
+
+
+def _loss(p: Problem, f: Formulas) -> float:
+    half_square = math.fsum(p.P[:-1].ravel() ** 2) / 2
+    expected = math.fsum(p.nats) / len(p.nats) + p.reg * half_square
+    # The penalty on its own too: beside the cross-entropy it may be too small to show.
+    of_penalty = relative_error(f.penalty(p.P[:-1], 1.0), half_square)
+    return float(np.max([of_penalty, relative_error(f.loss(*p.arguments), expected)]))
+
+
+def _jacobian(by: Callable[..., Any]) -> Callable[[Problem, Formulas], float]:
+    return lambda p, f: relative_error(f.jacobian(p.S), by_each_logit(plain_softmax, p.F, by))
+
+
+def _probability_gradient(p: Problem, f: Formulas) -> float:
+    # Each probability appears in one term only, so that all can be moved at once.
+    return relative_error(
+        f.probability_gradient(p.S, p.Y), by_complex_step(lambda step: -p.Y * np.log(p.S + step))
+    )
+
+
+def _vector_jacobian_product(p: Problem, f: Formulas) -> float:
+    jacobian, collapsed = f.jacobian(p.S), f.logit_gradient(p.S, p.Y)
+    if np.shape(jacobian) != (*p.S.shape, p.S.shape[1]):
+        return math.inf
+    product = (f.probability_gradient(p.S, p.Y)[:, None, :] @ jacobian)[:, 0]
+    return float(np.max([relative_error(product, collapsed), relative_error(collapsed, p.nats_by_logits)]))
+
+
+def _mean_over_rows(p: Problem, f: Formulas) -> float:
+    # With the identity for X, W is F itself, and dC/dW is dC/dF.
+    M, L = p.F.shape
+    return relative_error(f.gradient(np.eye(M), p.Y, p.F, np.zeros(L), 0.0)[0], p.nats_by_logits / M)
+
+
+def _by_weights_without_penalty(p: Problem, f: Formulas) -> float:
+    return relative_error(f.gradient(*p.arguments[:-1], 0.0)[0], p.cross_entropy_by_parameters[:-1])
+
+
+def _by_weights(p: Problem, f: Formulas) -> float:
+    return relative_error(f.gradient(*p.arguments)[0], p.by_parameters[:-1])
+
+
+def _by_weights_central(p: Problem, f: Formulas) -> float:
+    # Relative to the analytic side: where that is zero, what is left here is the rounding of the loss.
+    return relative_error(p.by_parameters_central[:-1], f.gradient(*p.arguments)[0])
+
+
+def _by_bias(p: Problem, f: Formulas) -> float:
+    return relative_error(f.gradient(*p.arguments)[1], p.by_parameters[-1])
+
+
+def _by_bias_central(p: Problem, f: Formulas) -> float:
+    return relative_error(p.by_parameters_central[-1], f.gradient(*p.arguments)[1])
+
+
+def _momentum(p: Problem, f: Formulas) -> float:
+    _, state, _ = p.fast_step(f.step)
+    return relative_error(state.velocity.T.astype(np.float64) * p.unit, p.velocity)
+
+
+def _update(p: Problem, f: Formulas) -> float:
+    # A rate that moves the parameters by about their own size: of less, float32 would not keep six digits.
+    lr = float(np.abs(p.P).max() / np.abs(p.velocity).max())
+    _, state, _ = p.fast_step(f.step, lr)
+    return relative_error((state.V.astype(np.float64) - p.state.V).T * SCALE, -lr * 0.5 * p.velocity)
+
+
+def _cosine_rate(_: Problem, f: Formulas) -> float:
+    steps = np.arange(_RATE_STEPS)
+    factors = [f.learning_rate_factor("cosine", step, _RATE_STEPS) for step in steps.tolist()]
+    return relative_error(factors, np.cos(np.pi * steps / (2 * _RATE_STEPS)) ** 2)
+
+
+def _fast_cross_entropy(p: Problem, f: Formulas) -> float:
+    return relative_error(p.fast_step(f.step)[2], p.nats)
+
+
+def _fast_gradient(p: Problem, f: Formulas) -> float:
+    step, _, _ = p.fast_step(f.step)
+    return relative_error(
+        step.gradients.sum(axis=0, dtype=np.float64).T * p.unit, p.cross_entropy_by_parameters
+    )
+
+
+def _one_step(p: Problem, f: Formulas) -> float:
+    """Eq. 24."""
+    X, Y, W, B, reg = p.arguments
+    dW, dB = f.gradient(X, Y, W, B, reg)
+    if (np.shape(dW), np.shape(dB)) != (W.shape, B.shape):
+        return math.inf
+    lr = 1e-6 / ((p.X1**2).sum(axis=1).max() + reg)  # the loss bends no more than this allows for
+    drop = f.loss(X, Y, W - lr * dW, B - lr * dB, reg) - f.loss(X, Y, W, B, reg)
+    return relative_error(drop, -lr * ((dW**2).sum() + (dB**2).sum()))
+
+
+#: Name, equation, tolerance and check of each step, in the order of the derivation.
+STEPS: tuple[tuple[str, int, float, Callable[[Problem, Formulas], float]], ...] = (
+    ("logits", 1, _ROUNDING, _logits),
+    ("shift by the maximum", 2, _ROUNDING, _shift),
+    ("softmax", 3, _ROUNDING, _softmax),
+    ("shift invariance", 4, _COMPLEX_STEP, _shift_invariance),
+    ("rows of S sum to 1", 5, _ROUNDING, _rows_sum_to_one),
+    ("log-sum-exp", 6, _ROUNDING, _log_sum_exp),
+    ("cross-entropy of a row", 7, _ROUNDING, _cross_entropy_of_a_row),
+    ("mean cross-entropy", 8, _ROUNDING, _mean_cross_entropy),
+    ("loss with penalty", 9, _ROUNDING, _loss),
+    ("Jacobian, central differences", 10, _CENTRAL, _jacobian(by_central_differences)),
+    ("Jacobian, complex step", 10, _COMPLEX_STEP, _jacobian(by_complex_step)),
+    ("dc/dS, complex step", 11, _COMPLEX_STEP, _probability_gradient),
+    ("vector-Jacobian product", 12, _COMPLEX_STEP, _vector_jacobian_product),
+    ("dC/dF, complex step", 13, _COMPLEX_STEP, _mean_over_rows),
+    ("dC/dW, complex step", 14, _COMPLEX_STEP, _by_weights_without_penalty),
+    ("dloss/dW, central differences", 15, _CENTRAL, _by_weights_central),
+    ("dloss/dW, complex step", 15, _COMPLEX_STEP, _by_weights),
+    ("dloss/dB, central differences", 16, _CENTRAL, _by_bias_central),
+    ("dloss/dB, complex step", 16, _COMPLEX_STEP, _by_bias),
+    ("momentum", 17, _FLOAT32, _momentum),
+    ("update", 18, _FLOAT32, _update),
+    ("cosine rate", 19, _ROUNDING, _cosine_rate),
+    ("fast cross-entropy, float32", 20, _FLOAT32, _fast_cross_entropy),
+    ("fast gradient, float32", 21, _FLOAT32, _fast_gradient),
+    ("one step lowers the loss", 24, _STRAIGHT_LINE, _one_step),
+)
+
+
+def check(
+    stored: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    classes: int,
+    rows: int,
+    reg: float,
+    seed: int,
+    formulas: Formulas | None = None,
+) -> list[Check]:
+    """Check each step of the derivation.
+
+    Parameters
+    ----------
+    stored, labels : (M, N) and (M,) uint8, of which `seed` draws `rows` rows; labels below `classes`.
+    reg : lambda of the penalty, >= 0.
+    seed : of the rows, the parameters and the velocity.
+    formulas : what to check; the program's own by default.
+
+    Returns
+    -------
+    One Check for each of `STEPS`, in their order, whether it passed or not.
+    """
+    formulas = formulas or Formulas()
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.choice(len(labels), rows, replace=False))
+    problem = Problem(stored[chosen], labels[chosen], classes, reg, rng)
+    longer = math.sqrt(max(1.0, problem.X.shape[1] / 784))
+    with np.errstate(all="ignore"):  # a wrong formula may overflow: the figure says so
+        return [
+            Check(name, equation, error(problem, formulas), _scaled(tolerance, longer))
+            for name, equation, tolerance, error in STEPS
+        ]
+
+
+def _scaled(tolerance: float, longer: float) -> float:
+    """A tolerance for rows that are `longer` squared times as long as MNIST's."""
+    return tolerance * longer if tolerance == _FLOAT32 else tolerance

@@ -1,0 +1,152 @@
+"""What `gradcheck` compares the derivation with: the loss written a second time, differentiated numerically.
+
+No derivative here is analytic: there are central differences, Eq. 22, and the complex step, Eq. 23, which
+subtracts nothing and so is exact to the last digits. "Eq. 7" is an equation of docs/derivation.md; `softmax`
+has the letters.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax.data.split import one_hot
+from mnist_softmax.features.steps import SCALE
+from mnist_softmax.settings import Settings
+from mnist_softmax.training.kernel import Step, initial_state
+
+_H_CENTRAL = 1e-4
+_H_COMPLEX = 1e-30
+_MOMENTUM = 0.9
+
+
+def by_central_differences(f: Callable[[float], Any]) -> Any:
+    """df/dx from f(x + h) and f(x - h); `f` takes the step. Eq. 22."""
+    return (f(_H_CENTRAL) - f(-_H_CENTRAL)) / (2 * _H_CENTRAL)
+
+
+def by_complex_step(f: Callable[[complex], Any]) -> Any:
+    """df/dx from f(x + ih); `f` takes the step. Eq. 23."""
+    return f(1j * _H_COMPLEX).imag / _H_COMPLEX
+
+
+def plain_softmax(F: Any) -> Any:
+    """S of F with no shift, Eq. 4, for logits that exp can take."""
+    return np.exp(F) / np.exp(F).sum(axis=1, keepdims=True)
+
+
+def by_each_logit(f: Callable[[Any], Any], F: NDArray[np.float64], by: Callable[..., Any]) -> Any:
+    """What `f` makes of each row, differentiated by each of the row's logits: a last axis of length L."""
+    return np.stack([by(lambda step, e=e: f(F + step * e)) for e in np.eye(F.shape[1])], axis=-1)
+
+
+class Problem:
+    """Real rows, random parameters, and the independent references.
+
+    Attributes
+    ----------
+    stored, labels : (M, N) and (M,) uint8.
+    state : float32, random parameters and velocity of the fast step.
+    X, Y : (M, N) and (M, L) float64.
+    X1 : (M, N + 1); X and a column of ones, which the bias multiplies.
+    P : (N + 1, L); W, and B as the last row: those of `state`.
+    F, S : (M, L); logits, and probabilities with no shift, which these logits are small enough for.
+    nats : (M,); the cross-entropy of each row by NumPy's own log-sum-exp.
+    unit : what 1 in the fast step's sums of products is worth in dloss/dW. Eq. 21.
+    """
+
+    def __init__(
+        self,
+        stored: NDArray[np.uint8],
+        labels: NDArray[np.uint8],
+        classes: int,
+        reg: float,
+        rng: np.random.Generator,
+    ) -> None:
+        self.stored, self.labels, self.reg = stored, labels, reg
+        self.X, self.Y = stored / SCALE, one_hot(labels, classes)
+        rows = len(labels)
+        self.X1 = np.hstack([self.X, np.ones((rows, 1))])
+        self.unit = 1 / (rows * SCALE)
+
+        # Logits with a standard deviation of at most 2: no class is certain and none is impossible. A
+        # velocity about as large as the gradient.
+        self.state = initial_state(self.X.shape[1], classes, SCALE)
+        longest = math.sqrt((self.X1**2).sum(axis=1).max())
+        self.state.V[:] = rng.normal(0, 2 / longest / SCALE, self.state.V.shape)
+        self.state.velocity[:] = rng.normal(0, 0.1 / self.unit, self.state.V.shape)
+
+        self.P = self.state.parameters().astype(np.float64)
+        self.F = self.X1 @ self.P
+        self.S = plain_softmax(self.F)
+        self.nats = np.logaddexp.reduce(self.F, axis=1) - (self.Y * self.F).sum(axis=1)
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """X, Y, W, B, reg, as `softmax.loss` and `softmax.gradient` take them."""
+        return self.X, self.Y, self.P[:-1], self.P[-1], self.reg
+
+    @cached_property
+    def by_parameters(self) -> NDArray[np.float64]:
+        """(N + 1, L); dloss/dW, and dloss/dB as the last row, by the complex step."""
+        return np.asarray(by_complex_step(lambda step: self.moved_losses(step, self.reg)))
+
+    @cached_property
+    def by_parameters_central(self) -> NDArray[np.float64]:
+        """The same by central differences."""
+        return np.asarray(by_central_differences(lambda step: self.moved_losses(step, self.reg)))
+
+    @cached_property
+    def cross_entropy_by_parameters(self) -> NDArray[np.float64]:
+        """(N + 1, L); dC/dW, and dC/dB as the last row, by the complex step."""
+        return np.asarray(by_complex_step(lambda step: self.moved_losses(step, 0.0)))
+
+    @cached_property
+    def nats_by_logits(self) -> NDArray[np.float64]:
+        """(M, L); each row's cross-entropy differentiated by its logits, by the complex step."""
+
+        def nats(F: Any) -> Any:
+            return np.log(np.exp(F).sum(axis=1)) - (self.Y * F).sum(axis=1)
+
+        return np.asarray(by_each_logit(nats, self.F, by_complex_step))
+
+    def moved_losses(self, step: complex, reg: float) -> NDArray[Any]:
+        """(N + 1, L); the loss with each parameter in turn moved by `step`, less the penalty with none moved.
+
+        Moving W[n, l] by h moves F[m, l] by h * X[m, n] and no other logit: one exponential a row is new. The
+        shift takes the largest real part; a maximum has no complex derivative, and by Eq. 4 needs none.
+        """
+        largest = self.F.max(axis=1, keepdims=True)
+        E = np.exp(self.F - largest)
+        right = (self.Y * self.F).sum(axis=1, keepdims=True)
+        moves = step * self.X1
+        losses = np.empty(self.P.shape, type(step))
+        for label in range(self.P.shape[1]):
+            others = np.delete(E, label, axis=1).sum(axis=1, keepdims=True)
+            sums = others + np.exp(self.F[:, [label]] - largest + moves)
+            losses[:, label] = (largest + np.log(sums) - right - self.Y[:, [label]] * moves).mean(axis=0)
+        losses[:-1] += reg / 2 * (2 * step * self.P[:-1] + step * step)  # not the bias, which is the last row
+        return losses
+
+    def fast_step(self, step_class: type[Step], lr: float = 1.0) -> tuple[Any, Any, Any]:
+        """One fast step of momentum, at half of `lr`.
+
+        Returns
+        -------
+        The step and the state after it, and each row's cross-entropy (M,) as the step saw it. Eq. 20.
+        """
+        M, state = len(self.stored), self.state.copy()
+        step = step_class(state, [Settings(lr=lr, reg=self.reg, momentum=_MOMENTUM)], M, M)
+        right, sums = np.empty(M, np.float32), np.empty(step.largest.shape, np.float32)
+        step.gradient(self.stored, np.arange(M), step.place(self.labels)[0], right, sums)
+        step.update(0.5)
+        return step, state, np.log(sums, dtype=np.float64).ravel()[:M] - right
+
+    @cached_property
+    def velocity(self) -> NDArray[np.float64]:
+        """(N + 1, L); the velocity after one step. Eq. 17."""
+        before = self.state.velocity.T.astype(np.float64) * self.unit
+        return np.asarray(_MOMENTUM * before + self.by_parameters)

@@ -1,0 +1,112 @@
+"""The checkpoint: the state of a run after an epoch, stored beside the weights file that it will become.
+
+A .npy file of three arrays: V and velocity; what they are of, JSON with the receipt's types; and the SHA-256
+of these two as written, so that a damaged checkpoint is never taken for a good one.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from mnist_softmax.errors import WeightsError
+from mnist_softmax.features.steps import SCALE
+from mnist_softmax.files import atomic_write
+from mnist_softmax.records import npy
+from mnist_softmax.records.receipt import Epoch, Run, decode, encode
+from mnist_softmax.training.kernel import State
+
+_REMEDY = "remove it, or leave out --resume"
+
+
+class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the arrays of a checkpoint are of: a run, after as many epochs as its history has."""
+
+    run: Run
+    history: list[Epoch]
+
+
+class Checkpoint(NamedTuple):
+    """A run at the end of an epoch: where the trainer goes on, and one entry per epoch done."""
+
+    state: State
+    history: list[Epoch]
+
+
+def checkpoint_path(weights: Path) -> Path:
+    """The checkpoint's place: the weights' name with ``.checkpoint`` added."""
+    return weights.parent / f"{weights.name}.checkpoint"
+
+
+def save(path: Path, run: Run, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint.
+
+    Raises
+    ------
+    LocalIOError : see `files.atomic_write`.
+    """
+    state, history = checkpoint
+    arrays = np.stack([state.V, state.velocity]).astype("<f4")
+    packed = npy.pack(arrays, encode(_Head(run, history)))
+    with atomic_write(path) as file:
+        file.write(packed + npy.pack(hashlib.sha256(packed).digest()))
+
+
+def load(path: Path, run: Run) -> Checkpoint:
+    """Read the checkpoint of `run`.
+
+    Raises
+    ------
+    UsageError : there is none, or it is no regular file.
+    WeightsError : it is damaged, or it is of another run; the difference is named.
+    LocalIOError : it cannot be read.
+    """
+    columns, classes = run.columns + 1, len(run.class_names)
+
+    def check(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+        return "" if dtype == np.float32 and len(shape) == 3 and shape[0] == 2 else "V and velocity"
+
+    try:
+        (arrays, *rest), _ = npy.read(path, check, npy.is_text, npy.is_text)
+    except WeightsError as error:
+        raise WeightsError("the checkpoint is damaged", got=error, remedy=_REMEDY) from error
+    text, digest = (part.tobytes() for part in rest) if len(rest) == 2 else (b"", b"")
+    if digest != hashlib.sha256(npy.pack(arrays, text)).digest():
+        raise WeightsError("the checkpoint is damaged", path, got="another hash", remedy=_REMEDY)
+    head = decode(text, _Head, path, "the checkpoint", _REMEDY)
+    _check_same_run(head.run, run, path)
+    V, velocity = arrays.astype(np.float32)
+    state = State(V, velocity, SCALE, len(head.history))
+    # The hash holds, so this program wrote it. What would end in a traceback is refused all the same.
+    sound = (
+        arrays.shape[1:] == (classes, columns)
+        and np.isfinite(arrays).all()
+        and [entry.epoch for entry in head.history] == list(range(1, state.epoch + 1))
+        and 1 <= state.epoch <= run.hyperparameters.epochs
+    )
+    if not sound:
+        raise WeightsError("the checkpoint is damaged", path, got="parts that do not fit", remedy=_REMEDY)
+    return Checkpoint(state, head.history)
+
+
+def _check_same_run(there: Run, here: Run, path: Path) -> None:
+    """Refuse a checkpoint of another run; of settings and versions those are named that differ."""
+    differing = []
+    for name in Run.__struct_fields__:
+        a, b = getattr(there, name), getattr(here, name)
+        if name in {"settings", "versions"}:
+            keys = [key for key in {**a, **b} if a.get(key) != b.get(key)]
+            differing += [(key, a.get(key), b.get(key)) for key in keys]
+        elif a != b:
+            differing.append((name, a, b))
+    if differing:
+        names, theirs, ours = zip(*differing, strict=True)
+        raise WeightsError(
+            f"the checkpoint is of another run: {', '.join(names)} differ",
+            path,
+            expected=", ".join(map(str, ours)),
+            got=", ".join(map(str, theirs)),
+            remedy="repeat its arguments, or leave out --resume to start again",
+        )

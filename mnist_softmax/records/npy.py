@@ -1,0 +1,112 @@
+"""Arrays one after the other in one .npy file; `numpy.load` returns the first.
+
+NumPy's documentation of `numpy.save` shows such files. The reader checks a
+header before it allocates memory, unpickles nothing, and refuses bytes after the last array.
+"""
+
+import hashlib
+import io
+import math
+import os
+import stat
+import tokenize
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax.errors import LocalIOError, UsageError, WeightsError
+
+#: Gets the shape and dtype that a header claims; returns what should be there, or "" if they are right.
+Check = Callable[[tuple[int, ...], np.dtype[Any]], str]
+
+#: No honest header is longer; NumPy's own limit for files that are not trusted.
+_LONGEST_HEADER = 10_000
+#: A history of 100,000 epochs is 12 MB of JSON.
+_LONGEST_TEXT = 64 << 20
+#: What `np.lib.format` raises on headers that are no .npy header.
+_HEADER_ERRORS = (
+    ValueError,
+    TypeError,
+    EOFError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
+)
+
+
+def pack(*arrays: NDArray[Any] | bytes) -> bytes:
+    """The bytes of a file that holds some arrays; bytes become an array of uint8."""
+    file = io.BytesIO()
+    for array in arrays:
+        values = np.frombuffer(array, np.uint8) if isinstance(array, bytes) else array
+        np.save(file, np.ascontiguousarray(values), allow_pickle=False)
+    return file.getvalue()
+
+
+def is_text(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    """A `Check` for bytes, at most 64 MiB of them."""
+    fits = dtype == np.uint8 and len(shape) == 1 and shape[0] <= _LONGEST_TEXT
+    return "" if fits else f"at most {_LONGEST_TEXT} bytes"
+
+
+def read(path: Path, *checks: Check, remedy: str = "") -> tuple[list[NDArray[Any]], str]:
+    """Read the arrays of a file: at least one, and at most as many as there are checks.
+
+    Returns
+    -------
+    The arrays, read-only; and the SHA-256 of the file.
+
+    Raises
+    ------
+    UsageError : no such file, or not a regular one.
+    WeightsError : no .npy header, an array that its check refuses, or too few or too many bytes.
+    LocalIOError : it cannot be read, or does not fit into memory.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise UsageError("not a regular file", path)
+        with path.open("rb") as file:
+            arrays = [_array(file, path, checks[0])]
+            arrays += [_array(file, path, check) for check in checks[1:] if _bytes_left(file)]
+            if left := _bytes_left(file):
+                raise WeightsError("bytes after the last array", path, got=f"{left} of them")
+            file.seek(0)  # of the same file, whatever has its name by now
+            return arrays, hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError("no such file", path, remedy=remedy) from error
+    except MemoryError as error:
+        raise LocalIOError("too large for memory", path) from error
+    except OSError as error:
+        raise LocalIOError("cannot read", path, got=error.strerror or error) from error
+
+
+def _bytes_left(file: io.BufferedReader) -> int:
+    return os.fstat(file.fileno()).st_size - file.tell()
+
+
+def _array(file: io.BufferedReader, path: Path, check: Check) -> NDArray[Any]:
+    """The array that begins where `file` stands."""
+    start = file.tell()
+    head = io.BytesIO(file.read(_LONGEST_HEADER))
+    try:
+        version = np.lib.format.read_magic(head)
+        read_header: Callable[..., Any] = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran_order, dtype = read_header(head, max_header_size=_LONGEST_HEADER)
+    except (*_HEADER_ERRORS, KeyError) as error:
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise WeightsError("not a .npy file", path, got=reason) from error
+    expected = "no negative sizes" if min(shape, default=0) < 0 else check(shape, dtype)
+    if expected:
+        raise WeightsError("wrong array", path, expected=expected, got=f"{dtype} of shape {shape}")
+    file.seek(start + head.tell())
+    size, left = math.prod(shape) * dtype.itemsize, _bytes_left(file)
+    if size > left:
+        raise WeightsError("cut short", path, expected=f"{size} bytes as its header says", got=left)
+    return np.frombuffer(file.read(size), dtype).reshape(shape, order="F" if fortran_order else "C")

@@ -1,0 +1,96 @@
+"""The weights file: the array and its receipt in one .npy, so that they always belong together.
+
+The first array is float32 (N + 1, L): rows 0..N-1 are W, the last row is B. `numpy.load` returns it. The
+second is the receipt, JSON as uint8. A file with the first array alone is read too, as weights of which
+nothing is known.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax.errors import WeightsError
+from mnist_softmax.files import atomic_write
+from mnist_softmax.records import npy
+from mnist_softmax.records.receipt import Receipt, decode, encode
+
+
+class Weights(NamedTuple):
+    """What a file holds.
+
+    Attributes
+    ----------
+    array : (N + 1, L), or (N, L) when made elsewhere without B; float32, finite.
+    receipt : None where the file has none.
+    sha256 : of the file.
+    """
+
+    array: NDArray[np.float32]
+    receipt: Receipt | None
+    sha256: str
+
+
+def array_sha256(array: NDArray[np.float32]) -> str:
+    """SHA-256 of an array's bytes as the file has them: little-endian, row by row."""
+    return hashlib.sha256(np.ascontiguousarray(array, "<f4").data).hexdigest()
+
+
+def save(path: Path, array: NDArray[np.float32], receipt: Receipt | None) -> str:
+    """Write array and receipt at once; return the SHA-256 of the file.
+
+    Raises
+    ------
+    UsageError, LocalIOError : see `files.atomic_write`; an old file is untouched.
+    """
+    packed = npy.pack(array.astype("<f4"), *([encode(receipt)] if receipt else []))
+    with atomic_write(path) as file:
+        file.write(packed)
+    return hashlib.sha256(packed).hexdigest()
+
+
+def load(path: Path) -> Weights:
+    """Read a weights file.
+
+    Without a receipt the array may be float32 or float64, of either byte order.
+
+    Raises
+    ------
+    UsageError : no such file, or not a regular one.
+    WeightsError : not such an array, a damaged receipt, or a receipt that belongs to another array.
+    LocalIOError : it cannot be read.
+    """
+    (stored, *text), sha256 = npy.read(
+        path, _is_weights, npy.is_text, remedy="make it with mnist-softmax train"
+    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = np.ascontiguousarray(stored, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise WeightsError("not finite", path, expected="finite float32 numbers", got="NaN or infinity")
+    receipt = decode(text[0].tobytes(), Receipt, path, "the receipt") if text else None
+    if receipt is not None:
+        _check_pair(array, receipt, path)
+    return Weights(array, receipt, sha256)
+
+
+def _is_weights(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    if dtype.kind != "f" or dtype.itemsize not in {4, 8}:
+        return "float32 or float64"
+    if len(shape) != 2 or min(shape) < 1 or shape[1] > 256:
+        return "shape (N + 1, L) with at most 256 classes L"
+    return ""
+
+
+def _check_pair(array: NDArray[np.float32], receipt: Receipt, path: Path) -> None:
+    expected = (receipt.columns + 1, len(receipt.class_names))
+    if array.shape != expected:
+        raise WeightsError("the receipt does not fit the weights", path, expected=expected, got=array.shape)
+    if (found := array_sha256(array)) != receipt.array_sha256:
+        raise WeightsError(
+            "the receipt is of other weights", path, expected=f"SHA-256 {receipt.array_sha256}", got=found
+        )
+    if [entry.epoch for entry in receipt.history] != list(range(1, receipt.hyperparameters.epochs + 1)):
+        epochs = receipt.hyperparameters.epochs
+        raise WeightsError("the receipt is damaged", path, expected=f"a history of {epochs} epochs")

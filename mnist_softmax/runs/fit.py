@@ -1,0 +1,199 @@
+"""One training run from the data to the file: validation rows, epochs, log, checkpoint, weights."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax import softmax
+from mnist_softmax.data.split import Split, train_validation_rows
+from mnist_softmax.errors import GateError, LocalIOError
+from mnist_softmax.features import steps
+from mnist_softmax.files import LineLog, check_writable_target
+from mnist_softmax.records import checkpoint
+from mnist_softmax.records.receipt import Epoch, Receipt, Run, encode, run_of
+from mnist_softmax.records.weights import array_sha256
+from mnist_softmax.runs.model import Model
+from mnist_softmax.scoring.metrics import cross_entropy_and_accuracy
+from mnist_softmax.settings import Settings, check_features
+from mnist_softmax.training.descent import OnRows, descend
+from mnist_softmax.training.kernel import State, initial_state
+
+_SECONDS_BETWEEN_CHECKPOINTS = 1.0
+
+
+def train(split: Split, *, features: Sequence[str] = (), **settings: Any) -> Model:
+    """Train softmax regression on a split; `fit` with settings by name, such as ``lr=0.2, reg=1e-4``.
+
+    Raises
+    ------
+    TypeError : a name that is no setting.
+    UsageError, GateError : see `fit`.
+    """
+    return fit(split, Settings(**settings), features)
+
+
+def fit(
+    split: Split,
+    settings: Settings,
+    features: Sequence[str] = (),
+    *,
+    out: Path | None = None,
+    log: Path | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch], object] = lambda _: None,
+    on_rows: OnRows = lambda _: None,
+    notify: Callable[[str], object] = lambda _: None,
+) -> Model:
+    """Train softmax regression.
+
+    Parameters
+    ----------
+    split : the training file's rows.
+    features : a chain of names in `settings.FEATURE_STEPS`.
+    out : where the weights are saved; a checkpoint is kept beside it until they are. None: nowhere.
+    log : gets one JSON object per epoch, a line each.
+    resume : go on from the checkpoint beside `out`, if there is one; the outcome is that of one uninterrupted
+        run. Otherwise an old checkpoint is discarded.
+    on_epoch : called after each epoch.
+    on_rows : called with the number of rows just trained on.
+    notify : called with a message if there is no checkpoint to resume from.
+
+    Raises
+    ------
+    UsageError : a wrong setting or feature; `val_size` leaves no row; `out` cannot be a file.
+    GateError : training diverged.
+    WeightsError : the checkpoint is damaged or of another run.
+    LocalIOError : the log, the checkpoint or the weights cannot be written.
+    """
+    settings = settings.for_rows(len(split.labels))
+    features = check_features(features)
+    if out:
+        check_writable_target(out)
+    rows, held_out = train_validation_rows(len(split.labels), settings.val_size or 0, settings.seed)
+    run = run_of(split, settings, features, len(rows))
+    stored = steps.apply(split.images, split.height, split.width, features)
+    keeper = _Keeper(out, run)
+    if resume:
+        keeper.load(notify)
+    state = keeper.state or initial_state(stored.shape[1], len(split.class_names), steps.SCALE)
+    with ExitStack() as stack:
+        write_line = stack.enter_context(LineLog(log)).write if log else lambda _: None
+        for entry in keeper.history:
+            write_line(encode(entry))
+        if not resume:
+            keeper.discard()
+        try:
+            for (running_loss,) in descend(stored, split.labels, rows, [settings], state, on_rows=on_rows):
+                entry = _entry(float(running_loss), state, stored, split.labels, held_out)
+                _check_finite(settings, state, entry.running_loss, entry.validation_loss)
+                write_line(encode(entry))
+                keeper.epoch_done(state, entry)
+                on_epoch(entry)
+            parameters = state.parameters()
+            (nats,), (accuracy,) = cross_entropy_and_accuracy(parameters, stored, split.labels, rows)
+            loss = float(nats + softmax.penalty(parameters[:-1].astype(np.float64), settings.reg))
+            _check_finite(settings, state, loss)
+        except (KeyboardInterrupt, SystemExit):  # `cli.signals.Stopped` is a SystemExit
+            keeper.save()
+            raise
+        except GateError:
+            keeper.discard()
+            raise
+    receipt = Receipt(
+        **msgspec.structs.asdict(run),
+        array_sha256=array_sha256(parameters),
+        loss=loss,
+        train_accuracy=float(accuracy),
+        validation_accuracy=keeper.history[-1].validation_accuracy,
+        history=keeper.history,
+    )
+    model = Model(parameters, receipt)
+    if out:
+        model = model.save(out)
+        keeper.discard()
+    return model
+
+
+def _entry(
+    running_loss: float,
+    state: State,
+    stored: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    held_out: NDArray[np.uint32],
+) -> Epoch:
+    """The epoch just done, with the scores of the rows held out."""
+    if not len(held_out):
+        return Epoch(state.epoch, running_loss, None, None)
+    (loss,), (accuracy,) = cross_entropy_and_accuracy(state.parameters(), stored, labels, held_out)
+    return Epoch(state.epoch, running_loss, float(loss), float(accuracy))
+
+
+def _check_finite(settings: Settings, state: State, *losses: float | None) -> None:
+    if not all(math.isfinite(loss) for loss in losses if loss is not None):
+        raise GateError(
+            "training diverged",
+            f"epoch {state.epoch}",
+            expected="a finite loss",
+            got="one that is not",
+            remedy=f"try --lr below {settings.lr:g}",
+        )
+
+
+class _Keeper:
+    """Keeps the end of the last epoch, and from time to time puts it on disk as the checkpoint."""
+
+    def __init__(self, out: Path | None, run: Run) -> None:
+        self.path = checkpoint.checkpoint_path(out) if out else None
+        self.run = run
+        self.state: State | None = None
+        self.history: list[Epoch] = []
+        self._end_of_epoch: State | None = None
+        self._epochs_on_disk = 0
+        self._written_at = time.monotonic()
+        if self.path:
+            check_writable_target(self.path)
+
+    def load(self, notify: Callable[[str], object]) -> None:
+        """Take up the run where its checkpoint left it, if there is one."""
+        if self.path and self.path.exists():
+            self.state, self.history = checkpoint.load(self.path, self.run)
+            self._epochs_on_disk = self.state.epoch
+        elif self.path:
+            notify(f"no checkpoint to resume from: {self.path}; training starts from the beginning")
+
+    def epoch_done(self, state: State, entry: Epoch) -> None:
+        """Note the end of an epoch; write it if the last checkpoint is old enough."""
+        self.history.append(entry)
+        if self.path:
+            self._end_of_epoch = state.copy()  # the next epoch changes `state` in place
+            if time.monotonic() - self._written_at >= _SECONDS_BETWEEN_CHECKPOINTS:
+                self.save()
+
+    def save(self) -> None:
+        """Write the end of the last epoch, unless it is on disk already."""
+        state = self._end_of_epoch
+        if self.path and state and state.epoch > self._epochs_on_disk:
+            done = self.history[: state.epoch]  # a signal may have come before the copy of a further epoch
+            checkpoint.save(self.path, self.run, checkpoint.Checkpoint(state, done))
+            self._epochs_on_disk = state.epoch
+            self._written_at = time.monotonic()
+
+    def discard(self) -> None:
+        """Remove the checkpoint, if there is one.
+
+        Raises
+        ------
+        LocalIOError : the system refused.
+        """
+        try:
+            if self.path:
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise LocalIOError("cannot remove", self.path, got=error.strerror) from error

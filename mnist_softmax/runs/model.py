@@ -1,0 +1,158 @@
+"""A Model: weights with what is known of them, from a file or fresh from training."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax.data.split import Source, Split, flat_images, image_size
+from mnist_softmax.errors import WeightsError
+from mnist_softmax.features import steps
+from mnist_softmax.records import weights
+from mnist_softmax.records.receipt import Receipt
+from mnist_softmax.scoring import metrics
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Softmax regression that can answer.
+
+    Attributes
+    ----------
+    array : (N + 1, L) float32; rows 0..N-1 are W, the last is B. Weights made elsewhere may lack B.
+    receipt : how it was trained; None where nothing says it. It is then read as a model of plain pixels.
+    path : of its file; None before it is saved.
+    sha256 : of its file; "" before it is saved.
+    """
+
+    array: NDArray[np.float32]
+    receipt: Receipt | None = None
+    path: Path | None = None
+    sha256: str = ""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The chain of feature steps that images go through first."""
+        return tuple(self.receipt.features) if self.receipt else ()
+
+    @property
+    def source(self) -> Source | None:
+        """The data that it was trained on, if that is known."""
+        known = self.receipt and (self.receipt.dataset or self.receipt.data_dir)
+        return self.receipt.source if self.receipt and known else None
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of its images; without a receipt those of squares, with or without a bias."""
+        if self.receipt:
+            return self.receipt.image_height, self.receipt.image_width
+        rows = len(self.array)
+        for pixels in (rows - 1, rows):  # never are both of them square numbers
+            height, width = image_size(pixels)
+            if height == width and height:
+                return height, width
+        raise WeightsError(
+            "no receipt says how high and wide the images are",
+            self.path,
+            expected="the pixels of a square and the bias",
+            got=f"{rows} rows",
+            remedy="name the data with --dataset or --data-dir",
+        )
+
+    def parameters(self, columns: int) -> NDArray[np.float32]:
+        """The array as (N + 1, L) for rows of N = `columns` features, with a bias of 0 where it has none.
+
+        Raises
+        ------
+        WeightsError : it has another number of rows.
+        """
+        rows, classes = self.array.shape
+        if rows == columns + 1:
+            return self.array
+        if rows == columns and self.receipt is None:
+            return np.vstack([self.array, np.zeros((1, classes), np.float32)])
+        raise WeightsError(
+            "the weights do not fit the images",
+            self.path,
+            expected=f"{columns + 1} rows ({columns} features and the bias)",
+            got=rows,
+        )
+
+    def parameters_for(self, split: Split) -> NDArray[np.float32]:
+        """The parameters for the rows of a split.
+
+        Raises
+        ------
+        WeightsError : they do not fit its images or its classes.
+        """
+        parameters = self.parameters(steps.count(split.height, split.width, self.features))
+        # The labels of a folder may leave classes out; those of a dataset are all known.
+        classes = max(len(split.class_names), 0 if split.source.dataset else parameters.shape[1])
+        if classes != parameters.shape[1]:
+            raise WeightsError(
+                "the weights do not fit the labels",
+                self.path,
+                expected=f"{classes} classes",
+                got=parameters.shape[1],
+            )
+        return parameters
+
+    def features_of(self, split: Split) -> NDArray[np.uint8]:
+        """What the model sees of the images of a split that it fits: (M, N) uint8."""
+        return steps.apply(split.images, split.height, split.width, self.features)
+
+    def predict_proba(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """The probability of each class, (M, L) float64; rows sum to 1.
+
+        Parameters
+        ----------
+        images : (M, N) or (M, height, width) uint8, 0 black to 255 white.
+
+        Raises
+        ------
+        TypeError : the images have another dtype or number of dimensions.
+        WeightsError : they have another size, or the weights are so large that a logit overflows.
+        """
+        images = np.asarray(images)
+        rows = flat_images(images)
+        high, wide = self.image_size
+        if images.shape[1:] not in {(high, wide), (high * wide,)}:
+            got = " x ".join(map(str, images.shape[1:]))
+            raise WeightsError(
+                "the images do not fit the weights", self.path, expected=f"{high} x {wide} pixels", got=got
+            )
+        features = steps.apply(rows, high, wide, self.features)
+        chunks = metrics.log_probabilities(self.parameters(features.shape[1]), features)
+        log_S = np.concatenate([chunk[:, 0] for chunk in chunks] or [np.empty((0, self.array.shape[1]))])
+        if not np.isfinite(log_S).all():
+            raise WeightsError("the weights are too large", self.path, got="logits that overflow")
+        probabilities: NDArray[np.float64] = np.exp(log_S)
+        return probabilities
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The most probable class of each image, (M,) uint8; see `predict_proba`."""
+        predicted: NDArray[np.uint8] = self.predict_proba(images).argmax(axis=1).astype(np.uint8)
+        return predicted
+
+    def save(self, path: str | os.PathLike[str]) -> "Model":
+        """Write the weights file; return the model with its path and hash.
+
+        Raises
+        ------
+        UsageError, LocalIOError : see `files.atomic_write`; an old file is untouched.
+        """
+        target = Path(path)
+        return Model(self.array, self.receipt, target, weights.save(target, self.array, self.receipt))
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Read a weights file.
+
+    Raises
+    ------
+    UsageError, WeightsError, LocalIOError : see `records.weights.load`.
+    """
+    array, receipt, sha256 = weights.load(Path(path))
+    return Model(array, receipt, Path(path), sha256)

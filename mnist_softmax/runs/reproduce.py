@@ -1,0 +1,146 @@
+"""Training again as a receipt says, and how close that comes to the weights that the receipt describes."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax.data.split import Source, Split
+from mnist_softmax.errors import WeightsError
+from mnist_softmax.records.receipt import Receipt
+from mnist_softmax.runs.fit import fit
+from mnist_softmax.runs.model import Model
+from mnist_softmax.training.descent import OnRows
+
+#: The most that a weight may be off on other hardware or with other versions, as a fraction of the largest
+#: weight. The kernels that OpenBLAS has for different processors were seen to differ by 1e-6.
+WEIGHT_TOLERANCE = 1e-4
+#: The same for accuracies (a tenth of a point) and for the loss, as they are.
+FIGURE_TOLERANCE = 1e-3
+
+_FIGURES = ("loss", "train_accuracy", "validation_accuracy")
+
+
+def receipt_of(model: Model) -> Receipt:
+    """The receipt of a model that can be trained again.
+
+    Raises
+    ------
+    WeightsError : it has none, or one that names no data.
+    """
+    if model.receipt is None or model.source is None:
+        lacks = "no receipt" if model.receipt is None else "the receipt names no data"
+        raise WeightsError(lacks, model.path, remedy="only weights that name their data can be trained again")
+    return model.receipt
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Weights beside the same weights trained again.
+
+    Attributes
+    ----------
+    identical : whether the arrays are, byte for byte.
+    array_sha256 : of what was trained again.
+    largest_difference : max|a - b| over the largest weight; None where the shapes differ.
+    figures : name -> (the receipt's, again): the exact loss and the accuracies.
+    versions : name -> (the receipt's, here), of those that are not the same.
+    faults : what differs by more than versions and hardware explain; none when they were reproduced.
+    """
+
+    identical: bool
+    array_sha256: str
+    largest_difference: float | None
+    figures: dict[str, tuple[float | None, float | None]]
+    versions: dict[str, tuple[str | None, str | None]]
+    faults: list[str]
+
+    @property
+    def word(self) -> str:
+        """In a word: "different", "identical" or "equal", which is within the tolerance."""
+        return "different" if self.faults else "identical" if self.identical else "equal"
+
+
+def reproduce(model: Model, split: Split, on_rows: OnRows = lambda _: None) -> Outcome:
+    """Train again as the receipt says, on the same rows, and compare weights and figures.
+
+    Raises
+    ------
+    WeightsError : there is no receipt, or `split` is not the data that it names.
+    GateError : training diverged.
+    """
+    receipt = receipt_of(model)
+    _check_data(receipt, split, model.path)
+    again = fit(split, receipt.hyperparameters, receipt.features, on_rows=on_rows)
+    assert again.receipt is not None
+    versions = _differences(receipt.versions, again.receipt.versions)
+    figures = {name: (getattr(receipt, name), getattr(again.receipt, name)) for name in _FIGURES}
+    faults = [
+        f"{name} {stated} in the receipt and {now} again"
+        for name, (stated, now) in figures.items()
+        if not _close(stated, now)
+    ]
+    difference = _largest_difference(model.array, again.array)
+    if difference is None:
+        faults.append(f"{model.array.shape} weights and {again.array.shape} again")
+    elif difference > (WEIGHT_TOLERANCE if versions else 0):
+        faults.append(f"weights that differ by up to {difference:.2g} of the largest")
+    sha256 = again.receipt.array_sha256
+    return Outcome(sha256 == receipt.array_sha256, sha256, difference, figures, versions, faults)
+
+
+def _check_data(receipt: Receipt, split: Split, path: Path | None) -> None:
+    for name, sha256 in split.files.items():
+        if receipt.files.get(name) != sha256:
+            raise WeightsError(
+                f"the weights were trained on another {name}",
+                path,
+                expected=f"SHA-256 {receipt.files.get(name)}",
+                got=sha256,
+            )
+    if (receipt.hyperparameters.val_size or 0) >= len(split.labels):
+        raise WeightsError("the receipt is damaged", path, expected=f"val_size below {len(split.labels)}")
+
+
+def _differences(there: dict[str, str], here: dict[str, str]) -> dict[str, tuple[str | None, str | None]]:
+    keys = sorted(there.keys() | here.keys())
+    return {key: (there.get(key), here.get(key)) for key in keys if there.get(key) != here.get(key)}
+
+
+def _close(stated: float | None, again: float | None) -> bool:
+    if stated is None or again is None:
+        return stated is again
+    return math.isclose(stated, again, rel_tol=0, abs_tol=FIGURE_TOLERANCE)
+
+
+def _largest_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
+    if a.shape != b.shape:
+        return None
+    largest = max(float(np.abs(a).max()), float(np.abs(b).max()))
+    return float(np.abs(a.astype(np.float64) - b).max()) / largest if largest else 0.0
+
+
+def facts(model: Model, source: Source, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    """What `mnist-softmax reproduce --json` prints."""
+    was, now = outcome.figures["train_accuracy"]
+    return {
+        "weights": str(model.path),
+        "weights_sha256": model.sha256,
+        "outcome": outcome.word,
+        "array_sha256": receipt_of(model).array_sha256,
+        "array_sha256_again": outcome.array_sha256,
+        "largest_difference": outcome.largest_difference,
+        "largest_difference_allowed": WEIGHT_TOLERANCE if outcome.versions else 0,
+        "train_accuracy": was,
+        "train_accuracy_again": now,
+        "figures_allowed": FIGURE_TOLERANCE,
+        "versions": {
+            name: {"receipt": there, "here": here} for name, (there, here) in outcome.versions.items()
+        },
+        "faults": outcome.faults,
+        "dataset": source.label,
+        "seconds": round(seconds, 3),
+    }

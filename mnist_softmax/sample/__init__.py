@@ -1,1 +1,0 @@
-"""A built-in subset of MNIST: it works with no network at all. Made by `mnist_softmax.sample.make`."""

@@ -1,0 +1,162 @@
+"""What can be set: every hyperparameter once, with its default, its range and its help.
+
+The options of the command line, the keys of a config file, the settings in a receipt and the arguments of
+`train` in Python are all made from `Settings`; nothing else knows a default or a range.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
+from typing import Any
+
+from mnist_softmax.errors import UsageError
+
+#: The steps that images may go through before the softmax, in the order in which a chain may name them, and
+#: what each does.
+FEATURE_STEPS: Mapping[str, str] = {"deskew": "Straighten and centre each image first."}
+
+_LARGEST_INTEGER = 2**63 - 1  # what TOML and JSON readers agree on
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One hyperparameter: what it may be and what it is for.
+
+    Attributes
+    ----------
+    name : the same word as parameter, config key and, with dashes, as option.
+    kind : float, int or str.
+    default : None if it depends on the data; `follows` describes the rule.
+    low, high : the range of a number, inclusive unless it is open at that end.
+    choices : of a string.
+    swept : whether models trained side by side in a sweep may differ in it.
+    """
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    low: float = 0
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+    choices: tuple[str, ...] = ()
+    swept: bool = False
+    follows: str = ""
+
+    @property
+    def expected(self) -> str:
+        """The values that it takes, in words."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        what = "a finite number" if self.kind is float else "an integer"
+        low = f"{what} {'above' if self.low_open else 'of at least'} {self.low}"
+        if self.high in {math.inf, _LARGEST_INTEGER}:
+            return low
+        return f"{low} and {'below' if self.high_open else 'at most'} {self.high}"
+
+    def check(self, value: object, where: object = None) -> Any:
+        """`value` as a plain float, int or str.
+
+        Raises
+        ------
+        UsageError : it is of another type or outside the range; names the setting, and `where` it stands.
+        """
+        if self._takes(value):
+            return value if value is None or self.choices else self.kind(value)
+        wrong = f"wrong value of {self.name}"
+        raise UsageError(wrong, where, expected=self.expected, got=repr(value)[:60])
+
+    def parse(self, text: str) -> Any:
+        """The value that a word of a command line stands for; raises as `check` does."""
+        try:
+            return self.check(self.kind(text))
+        except ValueError:
+            return self.check(text)
+
+    def _takes(self, value: Any) -> bool:
+        if value is None:
+            return self.default is None
+        if self.choices:
+            return isinstance(value, str) and value in self.choices
+        if isinstance(value, bool) or not isinstance(value, Integral if self.kind is int else Real):
+            return False
+        try:
+            number = self.kind(value)
+        except OverflowError:  # an integer beyond floats
+            return False
+        above = number > self.low if self.low_open else number >= self.low
+        below = number < self.high if self.high_open else number <= self.high
+        return above and below and math.isfinite(number)
+
+
+def _setting(kind: type, default: Any, text: str, **limits: Any) -> Any:
+    if kind is int:
+        limits.setdefault("high", _LARGEST_INTEGER)
+    return field(default=default, metadata={"kind": kind, "help": text, **limits})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The hyperparameters of a run; this is the table that everything else is made from.
+
+    Raises
+    ------
+    UsageError : a value of the wrong type or out of range; it is named.
+    """
+
+    lr: float = _setting(float, 0.2, "Learning rate.", low_open=True, swept=True)
+    reg: float = _setting(float, 1e-4, "Lambda of the L2 penalty on W.", swept=True)
+    momentum: float = _setting(
+        float, 0.9, "Momentum; 0 is plain gradient descent.", high=1, high_open=True, swept=True
+    )
+    schedule: str = _setting(
+        str,
+        "cosine",
+        "How the learning rate changes: cosine falls to 0 at the end.",
+        choices=("constant", "cosine"),
+    )
+    epochs: int = _setting(int, 10, "Passes over the training rows.", low=1, high=100_000)
+    batch_size: int = _setting(int, 128, "Rows in a minibatch.", low=1)
+    seed: int = _setting(int, 0, "Draws the validation rows and the shuffles.", swept=True)
+    val_size: int | None = _setting(
+        int,
+        None,
+        "Rows of the training file held out for validation.",
+        follows="min(5000, rows // 10)",
+    )
+
+    def __post_init__(self) -> None:
+        for name, setting in SETTINGS.items():
+            object.__setattr__(self, name, setting.check(getattr(self, name)))
+
+    def for_rows(self, rows: int) -> "Settings":
+        """These settings with the `val_size` that a training file of `rows` rows has by default."""
+        return self if self.val_size is not None else replace(self, val_size=min(5000, rows // 10))
+
+    def row_passes(self, rows: int) -> int:
+        """How many times a row is trained on, of a training file of `rows` rows: what a bar counts to."""
+        return self.epochs * (rows - (self.for_rows(rows).val_size or 0))
+
+
+SETTINGS: Mapping[str, Setting] = {
+    entry.name: Setting(name=entry.name, default=entry.default, **entry.metadata)
+    for entry in fields(Settings)
+}
+
+
+def check_features(chain: object) -> tuple[str, ...]:
+    """A chain of feature steps as a tuple of their names.
+
+    Raises
+    ------
+    UsageError : not a sequence of names in `FEATURE_STEPS`, each once and in that order.
+    """
+    names = tuple(chain) if isinstance(chain, list | tuple) else (chain,)
+    known = list(FEATURE_STEPS)
+    places = [known.index(name) if name in known else -1 for name in names]
+    if -1 in places or places != sorted(set(places)):
+        expected = f"steps among {', '.join(known)}, each once, in this order"
+        raise UsageError("wrong features", expected=expected, got=names)
+    return names

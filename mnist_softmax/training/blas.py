@@ -1,0 +1,44 @@
+"""How many threads BLAS uses, and which BLAS it is: both decide the last bits of a result."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from threadpoolctl import ThreadpoolController
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    import numpy as np  # noqa: F401  # NumPy's BLAS must be loaded before it can be found
+
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run a block with one BLAS thread, which gives the same bits on any number of cores."""
+    with _controller().limit(limits=1, user_api="blas"):
+        yield
+
+
+def _is_within(file: str, package: Path) -> bool:
+    folders = Path(file).resolve().parents
+    return package.resolve() in folders or package.with_name(f"{package.name}.libs").resolve() in folders
+
+
+def description() -> str:
+    """Name, version and kernel of NumPy's BLAS, such as ``openblas 0.3.31 Haswell``.
+
+    SciPy and others bring a BLAS of their own into the process, and they are found in any order. NumPy's
+    wheels keep theirs in their folder or in ``numpy.libs`` beside it; elsewhere there is a single one.
+    """
+    import numpy as np
+
+    numpy = Path(np.__file__).parent
+    libraries = _controller().select(user_api="blas").info()
+    own = [library for library in libraries if _is_within(library["filepath"], numpy)]
+    for library in own or libraries:
+        parts = (library["internal_api"], library["version"], library.get("architecture"))
+        return " ".join(str(part) for part in parts if part)
+    return "unknown"

@@ -1,0 +1,142 @@
+"""Minibatch gradient descent: the epochs around the step of `kernel`. Scoring is for the caller."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax.settings import Settings
+from mnist_softmax.training import blas
+from mnist_softmax.training.kernel import State, Step
+from mnist_softmax.training.shuffle import ReadAhead, epoch_order
+
+#: Batches whose order, labels and losses are handled at once.
+_BLOCK = 256
+#: Called with the number of rows that were just trained on, a few times an epoch.
+OnRows = Callable[[int], object]
+#: What rows may be stored as.
+_STORED = (np.dtype(np.uint8), np.dtype(np.float32))
+
+
+def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
+    """What multiplies lr at `step` of `steps` (from 0): 1, or half a cosine wave from 1 down to 0, Eq. 19.
+
+    Source: I. Loshchilov, F. Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, without
+    the restarts.
+    """
+    return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def descend(
+    stored: NDArray[Any],
+    labels: NDArray[Any],
+    rows: NDArray[np.uint32],
+    models: Sequence[Settings],
+    state: State,
+    *,
+    on_rows: OnRows = lambda _: None,
+) -> Iterator[NDArray[np.float64]]:
+    """Train K models side by side, from `state` on, an epoch at a time.
+
+    `state` is updated in place and holds the end of an epoch whenever a loss is yielded. A model that
+    diverged has NaN for its loss and disturbs no other; when all have, the epoch ends early.
+
+    Parameters
+    ----------
+    stored : (M, N) uint8 or float32; `state.scale` in it stands for 1.
+    labels : (M,) integers from 0 to L - 1.
+    rows : ascending row numbers to train on, at least one.
+    models : settings of the K models; lr, reg and momentum may differ, the others are those of the first.
+    on_rows : called with the number of rows that were just trained on, a few times an epoch.
+
+    Yields
+    ------
+    (K,) float64 after each epoch, the running loss: the mean cross-entropy of the batches, each as it was
+    before its own step, without the penalty.
+
+    Raises
+    ------
+    TypeError : `stored` or `labels` has a dtype that is not handled.
+    """
+    if stored.dtype not in _STORED or labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"rows are uint8 or float32 and labels are integers, got {stored.dtype} and {labels.dtype}"
+        )
+    first = models[0]
+    batch_size = min(first.batch_size, len(rows))
+    full, short = divmod(len(rows), batch_size)
+    sizes = [batch_size] + [short] * bool(short)
+    with np.errstate(over="ignore"):  # an lr or reg beyond float32 diverges, as too large ones do
+        steps = [Step(state, models, batch_size, size) for size in sizes]
+    batches = full + bool(short)
+    while state.epoch < first.epochs:
+        done, total = state.epoch * batches, first.epochs * batches
+        factors = [learning_rate_factor(first.schedule, done + b, total) for b in range(batches)]
+        order = epoch_order(rows, first.seed, state.epoch + 1, stored[0].nbytes)
+        with blas.one_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            loss = _run_epoch(stored, labels, order, steps, factors, on_rows)
+        # The losses are from before each step: only V shows that the last step of an epoch diverged.
+        finite = np.isfinite(state.V.reshape(len(models), -1)).all(axis=1) & np.isfinite(loss)
+        state.epoch += 1
+        yield np.where(finite, loss, np.nan)
+
+
+def _blocks(steps: Sequence[Step], rows: int) -> Iterator[tuple[Step, int, int]]:
+    """The parts of an epoch: a step, and the first row that it takes in one go and the one past the last.
+
+    `steps` holds the step of full batches, then that of the short batch, if there is one.
+    """
+    start = 0
+    for step in steps:
+        end = rows - (rows - start) % step.batch_rows
+        size = max(1, _BLOCK // step.models) * step.batch_rows
+        for first in range(start, end, size):
+            yield step, first, min(first + size, end)
+        start = end
+
+
+def _run_epoch(
+    stored: NDArray[Any],
+    labels: NDArray[Any],
+    order: NDArray[np.uint32],
+    steps: Sequence[Step],
+    rate_factors: Sequence[float],
+    on_rows: OnRows,
+) -> NDArray[np.float64]:
+    """Train on `order` once, in batches of the sizes of `steps`; return each model's running loss, (K,)."""
+    nats, batch = np.zeros(steps[0].models), 0
+    read_ahead = ReadAhead(stored, order)
+    for step, start, stop in _blocks(steps, len(order)):
+        read_ahead.reached(start)
+        batches = (stop - start) // step.batch_rows
+        factors = rate_factors[batch : batch + batches]
+        nats = nats + _run_batches(stored, labels, order[start:stop], step, factors)
+        batch += batches
+        on_rows(stop - start)
+        if not np.isfinite(nats).any():
+            break
+    return nats / len(order)
+
+
+def _run_batches(
+    stored: NDArray[Any],
+    labels: NDArray[Any],
+    order: NDArray[np.uint32],
+    step: Step,
+    rate_factors: Sequence[float],
+) -> NDArray[np.float64]:
+    """Train on ``len(rate_factors)`` batches; return each model's summed cross-entropy, (K,)."""
+    batches, K = len(rate_factors), step.models
+    rows = order.astype(np.intp).reshape(batches, -1)
+    label_index = step.place(labels[order])
+    label_logits = np.empty(label_index.shape, np.float32)
+    sums = np.empty((batches, *step.largest.shape), np.float32)
+    for batch, rate_factor in enumerate(rate_factors):
+        step.gradient(stored, rows[batch], label_index[batch], label_logits[batch], sums[batch])
+        step.update(rate_factor)
+    log_sums = np.log(sums, dtype=np.float64).swapaxes(1, 2).reshape(batches, K, -1)[..., : step.batch_rows]
+    of_labels = label_logits.reshape(batches, K, -1)
+    nats: NDArray[np.float64] = log_sums.sum(axis=(0, 2)) - of_labels.sum(axis=(0, 2), dtype=np.float64)
+    return nats

@@ -1,0 +1,190 @@
+"""One step of minibatch gradient descent, in its fast form. `softmax` has the formulas and the letters.
+
+"Eq. 7" is an equation of docs/derivation.md. The step is the reference gradient, rearranged so that a batch
+costs little more than its two matrix products:
+
+- Rows stay as they are stored, uint8 for images. A batch is gathered, then converted into one reused float32
+  buffer.
+- X here is `scale` times the X of the derivation (255 for pixels) and has a last column of `scale`, so the
+  parameters are held as V = (W, B)^T / scale, and the logits V @ X.T need neither a scaling nor a bias of
+  their own. Eq. 20, Eq. 21.
+- Classes come first and rows last, (L, rows), so max and sum over the classes run over contiguous memory.
+- K models that see the same batches stand stacked, V (K * L, N + 1): one gather, one product for all.
+- Rows are multiplied in chunks small enough for BLAS's path for small products.
+
+The update uses momentum: velocity = momentum * velocity + gradient, Eq. 17; W = W - rate * velocity, Eq.
+18. With momentum 0 that is W = W - rate * gradient, plain gradient descent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax.settings import Settings
+
+#: OpenBLAS multiplies small matrices without packing them up to 100**3 multiplications (its interface/gemm.c,
+#: "small matrix"): half of the time of the general path for 10 classes of 784 pixels.
+_SMALL_PRODUCT = 100**3
+#: Fewer rows than this in a chunk cost more in calls than the small path saves.
+_FEWEST_ROWS = 16
+
+
+@dataclass
+class State:
+    """The end of an epoch: all that the next one needs.
+
+    Attributes
+    ----------
+    V, velocity : (K * L, N + 1) float32; V is (W, B) / scale, transposed.
+    scale : the stored value that stands for 1: 255 for pixels.
+    epoch : how many epochs are done.
+    """
+
+    V: NDArray[np.float32]
+    velocity: NDArray[np.float32]
+    scale: float
+    epoch: int = 0
+
+    def copy(self) -> "State":
+        """A state that later epochs do not change."""
+        return State(self.V.copy(), self.velocity.copy(), self.scale, self.epoch)
+
+    def parameters(self) -> NDArray[np.float32]:
+        """(N + 1, K * L) float32: rows 0..N-1 are W, the last is B."""
+        return np.ascontiguousarray(self.V.T * np.float32(self.scale))
+
+
+def initial_state(columns: int, classes: int, scale: float, models: int = 1) -> State:
+    """All zeros: the loss is convex, so there is no symmetry to break."""
+    shape = (models * classes, columns + 1)
+    return State(np.zeros(shape, np.float32), np.zeros(shape, np.float32), scale)
+
+
+class Step:
+    """One step of gradient descent for K models on batches of one size. The buffers are its only state.
+
+    Parameters
+    ----------
+    state : whose V and velocity each step updates in place.
+    models : the settings of K models, of which lr, reg and momentum are used here.
+    batch_size : the run's batch size.
+    batch_rows : rows in this step's batches; fewer than `batch_size` in the last one of an epoch.
+
+    Attributes
+    ----------
+    models, batch_rows : K, and the rows in a batch.
+    X : (chunks, R, N + 1) float32, the batch and the column of `scale`; X_rows and X_T are views of it.
+    F : (chunks, K * L, R) float32, the logits, then S, then S - Y; F_models and F_flat are views of it.
+    gradients : (chunks, K * L, N + 1) float32, see `gradient`.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        models: Sequence[Settings],
+        batch_size: int,
+        batch_rows: int,
+    ) -> None:
+        outputs, width = state.V.shape
+        N, K = width - 1, len(models)
+        classes = outputs // K
+        self.V, self.velocity, self.models, self.batch_rows = state.V, state.velocity, K, batch_rows
+        chunks = _chunks(batch_rows, outputs * width)
+        # Rows in a chunk, rounded up: the last chunk is filled up with rows of zeros, which add nothing.
+        R = -(-batch_rows // chunks)
+
+        X = np.zeros((chunks * R, width), np.float32)
+        X[:batch_rows, N] = state.scale
+        self.X_rows = X[:batch_rows, :N]
+        self.X = X.reshape(chunks, R, width)
+        self.X_T = self.X.transpose(0, 2, 1)
+
+        self.F = np.empty((chunks, outputs, R), np.float32)
+        self.F_models = self.F.reshape(chunks, K, classes, R)
+        self.F_flat = self.F.reshape(-1)
+        self.largest = np.empty((chunks, K, 1, R), np.float32)
+        self.gradients = np.empty((chunks, outputs, width), np.float32)
+        self.product = np.empty((outputs, width), np.float32)
+
+        # F_flat has the axes (chunk, model, class, row in the chunk): where class 0 of each row of each model
+        # lies, (K, batch_rows); class l lies l * R further.
+        row = np.arange(chunks * R).reshape(chunks, 1, R)
+        first = (row // R * outputs + np.arange(K).reshape(1, K, 1) * classes) * R + row % R
+        self.first_class = first.transpose(1, 0, 2).reshape(K, -1)[:, :batch_rows].copy()
+        self.class_stride = R
+
+        # `gradients`, summed over the chunks and divided by M * scale, is the gradient with respect to W and
+        # B, Eq. 21. V = W / scale, so its step is smaller by 1 / scale again. Both divisions are in `unit`,
+        # which multiplies the rates; velocity stays in units of `gradients`, so the penalty is divided by it.
+        unit = 1 / (batch_size * state.scale * state.scale)
+        self.momentum = _per_output([model.momentum for model in models], classes)
+        self.scaled_lr = _per_output([model.lr * unit for model in models], classes)
+        self.scaled_reg = np.zeros((outputs, width), np.float32)  # the last column is the bias, not penalised
+        self.scaled_reg[:, :N] = np.repeat([model.reg / unit for model in models], classes)[:, None]
+        self.short_batch = np.float32(batch_size / batch_rows)  # the mean of fewer rows weighs each more
+
+    def place(self, labels: NDArray[Any]) -> NDArray[np.intp]:
+        """Flat indices into F of the logits of the true classes, (batches, K * batch_rows), for `labels`."""
+        by_batch = labels.astype(np.intp).reshape(-1, 1, self.batch_rows) * self.class_stride
+        places: NDArray[np.intp] = (by_batch + self.first_class).reshape(len(by_batch), -1)
+        return places
+
+    def gradient(
+        self,
+        stored: NDArray[Any],
+        rows: NDArray[np.intp],
+        label_index: NDArray[np.intp],
+        label_logits: NDArray[np.float32],
+        sums: NDArray[np.float32],
+    ) -> None:
+        """Leave batch_size * scale times the gradient of one batch's cross-entropy, Eq. 21, in `gradients`.
+
+        Each chunk of rows has a sum of its own there.
+
+        Parameters
+        ----------
+        stored : all rows, uint8 or float32, of which the batch is `rows`.
+        label_index : one row of `place`.
+        label_logits : (K * batch_rows,) gets the shifted logits of the true classes.
+        sums : (chunks, K, 1, R) gets the sums of exp of the shifted logits: log of them minus the logits of
+            the true classes is the cross-entropy.
+        """
+        np.copyto(self.X_rows, stored.take(rows, axis=0))
+        F = self.F_models
+        np.matmul(self.V, self.X_T, out=self.F)
+        np.maximum.reduce(F, axis=2, keepdims=True, out=self.largest)
+        np.subtract(F, self.largest, out=F)
+        np.copyto(label_logits, self.F_flat[label_index])
+        np.exp(F, out=F)
+        np.add.reduce(F, axis=2, keepdims=True, out=sums)
+        np.divide(F, sums, out=F)  # S
+        self.F_flat[label_index] -= 1  # S - Y
+        np.matmul(self.F, self.X, out=self.gradients)
+        np.multiply(self.gradients, self.short_batch, out=self.gradients)
+
+    def update(self, rate_factor: float) -> None:
+        """Move V along the gradient with the learning rates times `rate_factor`. Eq. 17, Eq. 18."""
+        velocity, product = self.velocity, self.product
+        np.multiply(velocity, self.momentum, out=velocity)
+        for gradient in self.gradients:
+            np.add(velocity, gradient, out=velocity)
+        np.multiply(self.V, self.scaled_reg, out=product)
+        np.add(velocity, product, out=velocity)
+        np.multiply(velocity, self.scaled_lr * np.float32(rate_factor), out=product)
+        np.subtract(self.V, product, out=self.V)
+
+
+def _chunks(batch_rows: int, multiplications_per_row: int) -> int:
+    """In how many chunks to multiply a batch: as few as the small path allows, 1 where it never applies."""
+    rows = _SMALL_PRODUCT // multiplications_per_row
+    return -(-batch_rows // rows) if rows >= _FEWEST_ROWS else 1
+
+
+def _per_output(values: list[float], classes: int) -> Any:
+    """One value per output of the stack, as a column; a scalar, which is faster, where all are the same."""
+    if len(set(values)) == 1:
+        return np.float32(values[0])
+    return np.repeat(np.asarray(values, np.float32), classes)[:, None]

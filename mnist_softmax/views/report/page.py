@@ -1,0 +1,225 @@
+"""One self-contained page about weights: what they score, what they learned, where they fail, and a canvas.
+
+`page.html.j2` is the page, `style.css` its looks, `normalize.js` the preparation and the model, `page.js`
+what moves. All of it is put into one file that needs no network. Jinja2 is the extra ``report``.
+"""
+
+import base64
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax.data.split import Split
+from mnist_softmax.errors import WeightsError, require
+from mnist_softmax.records.receipt import train_arguments
+from mnist_softmax.runs import score
+from mnist_softmax.runs.model import Model
+from mnist_softmax.scoring import calibration, metrics
+from mnist_softmax.scoring.metrics import Evaluation
+from mnist_softmax.version import __version__
+from mnist_softmax.views.pictures import templates
+from mnist_softmax.views.report import charts
+from mnist_softmax.views.report.png import png_address, signed_colours
+
+_FOLDER = Path(__file__).parent
+#: The feature steps that normalize.js knows.
+PORTED_STEPS = frozenset({"deskew"})
+#: Pixels of the digits that the confusion matrix shows: about half a megabyte in the page.
+_MOST_PIXELS = 1_000_000
+#: Digits of one cell, and mistakes, that are shown.
+_MOST_OF_A_CELL, _MOST_MISTAKES = 60, 24
+
+
+def check_installed() -> None:
+    """Raise UsageError without Jinja2."""
+    require("jinja2", "Jinja2", "report")
+
+
+def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
+    """The page about a model that is scored on a split.
+
+    Returns
+    -------
+    HTML; and the figures in it, the same as the JSON object that `eval` prints.
+
+    Raises
+    ------
+    UsageError : Jinja2 is not installed.
+    WeightsError : the model does not fit the rows, or needs a feature step that the page's script lacks.
+    """
+    check_installed()
+    import jinja2
+
+    unknown = [step for step in model.features if step not in PORTED_STEPS]
+    if unknown:
+        raise WeightsError("the page does not know the weights' features", model.path, got=unknown[0])
+    evaluation = score.evaluate(model, split)
+    facts = score.scores(model, split, evaluation)
+    parameters, names = model.parameters_for(split), score.class_names(model, split.source)
+    seen = model.features_of(split)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=_percent, count="{:,}".format)
+    bins, calibration_error = calibration.reliability(evaluation, split.labels)
+    history = model.receipt.history if model.receipt else []
+    html = environment.get_template("page.html.j2").render(
+        version=__version__,
+        facts=facts,
+        names=names,
+        mistakes=_mistakes(split, seen, evaluation),
+        wrong=evaluation.rows - evaluation.correct,
+        templates=_templates(parameters, split.height, split.width),
+        parameters=parameters.size,
+        height=split.height,
+        width=split.width,
+        receipt=model.receipt,
+        source=model.source,
+        features=model.features,
+        train_command=repeat_command(model),
+        history=charts.thinned(history),
+        loss_chart=charts.curves(
+            history,
+            [("running_loss", "first", "training loss"), ("validation_loss", "second", "validation loss")],
+            "Loss by epoch",
+            "{:.3f}",
+        ),
+        accuracy_chart=charts.curves(
+            history,
+            [("validation_accuracy", "second", "validation accuracy")],
+            "Accuracy by epoch",
+            "{:.1%}",
+        ),
+        bins=bins,
+        calibration_error=calibration_error,
+        reliability_chart=charts.reliability_chart(bins),
+        cells=_cells(evaluation.confusion),
+        facts_json=_script_json(facts),
+        data_json=_script_json(_data(model, split, seen, evaluation, parameters, names)),
+        style=(_FOLDER / "style.css").read_text(encoding="utf-8"),
+        scripts=[(_FOLDER / name).read_text(encoding="utf-8") for name in ("normalize.js", "page.js")],
+    )
+    return html, facts
+
+
+def _percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{100 * fraction:.2f} %"  # noqa: RUF001
+
+
+def _script_json(value: object) -> str:
+    """JSON that may stand in a script element: nothing in it can end the element or begin a comment."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def repeat_command(model: Model) -> list[str]:
+    """The command that trains the same weights again, in parts to keep together; [] where it is not known."""
+    if model.receipt is None or model.source is None or model.path is None:
+        return []
+    parts = [["mnist-softmax"]]
+    for word in train_arguments(model.receipt, model.source, Path(model.path.name)):
+        if word.startswith("--"):
+            parts.append([])
+        parts[-1].append(word)
+    return [shlex.join(words) for words in parts]
+
+
+def _templates(parameters: NDArray[np.float32], height: int, width: int) -> list[str]:
+    """A picture of each class's weights, as addresses."""
+    pictures, scale = templates(parameters, height, width)
+    return [png_address(signed_colours(picture, scale)) for picture in pictures]
+
+
+def _mistakes(split: Split, seen: NDArray[np.uint8], evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The surest mistakes, each with its picture."""
+    rows = metrics.most_confident_mistakes(evaluation, split.labels, _MOST_MISTAKES)
+    return [
+        {
+            "row": row,
+            "label": int(split.labels[row]),
+            "predicted": int(evaluation.predicted[row]),
+            "probability": float(evaluation.probability[row]),
+            "picture": png_address(seen[row].reshape(split.height, split.width)),
+        }
+        for row in rows.tolist()
+    ]
+
+
+def _cells(confusion: NDArray[np.int64]) -> list[list[dict[str, Any]]]:
+    """The confusion matrix with how strongly each cell is coloured, 0 to 1.
+
+    By its share of the true class; mistakes, which are rare, relative to the largest share among them.
+    """
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    mistaken = shares[~np.eye(len(shares), dtype=bool)]
+    largest = float(mistaken.max(initial=0.0)) or 1.0
+    strengths = np.where(np.eye(len(shares), dtype=bool), shares, np.sqrt(shares / largest))
+    return [
+        [
+            {"count": int(count), "strength": round(float(strength), 3)}
+            for count, strength in zip(*row, strict=True)
+        ]
+        for row in zip(confusion, strengths, strict=True)
+    ]
+
+
+def _data(
+    model: Model,
+    split: Split,
+    seen: NDArray[np.uint8],
+    evaluation: Evaluation,
+    parameters: NDArray[np.float32],
+    class_names: list[str],
+) -> dict[str, Any]:
+    """What the page's script works with."""
+    rows = digits_shown(evaluation, split.labels, _MOST_PIXELS // seen.shape[1])
+    pairs = zip(split.labels[rows].tolist(), evaluation.predicted[rows].tolist(), strict=True)
+    cells: dict[str, list[int]] = {}
+    for tile, (label, predicted) in enumerate(pairs):
+        cells.setdefault(f"{label},{predicted}", []).append(tile)
+    return {
+        "height": split.height,
+        "width": split.width,
+        "names": class_names,
+        "features": list(model.features),
+        "weights": base64.b64encode(parameters.astype("<f4").tobytes()).decode(),
+        "sheet": _sheet(seen[rows].reshape(-1, split.height, split.width)),
+        "rows": rows.tolist(),
+        "probabilities": [round(float(value), 4) for value in evaluation.probability[rows]],
+        "cells": cells,
+    }
+
+
+def digits_shown(evaluation: Evaluation, labels: NDArray[np.uint8], most: int) -> NDArray[np.int64]:
+    """Rows of at most `most` digits, cell by cell of the confusion matrix, none left out if it fits.
+
+    In a cell of mistakes the surest come first, in a cell of right answers the least sure.
+    """
+    wrong = evaluation.predicted != labels
+    sureness = np.where(wrong, -evaluation.probability, evaluation.probability)
+    cell = labels.astype(np.int64) * len(evaluation.confusion) + evaluation.predicted
+    order = np.lexsort((sureness, cell))
+    _, first, counts = np.unique(cell[order], return_index=True, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(first, counts)
+    # The first of every cell, then the second of every cell, and so on.
+    chosen = np.argsort(rank, kind="stable")[:most]
+    rows: NDArray[np.int64] = order[np.sort(chosen[rank[chosen] < _MOST_OF_A_CELL])]
+    return rows
+
+
+def _sheet(pictures: NDArray[np.uint8]) -> dict[str, Any]:
+    """One picture of many digits, (R, height, width): a single PNG is smaller than one for each."""
+    count, height, width = pictures.shape
+    columns = max(1, int(np.ceil(np.sqrt(count))))
+    lines = max(1, -(-count // columns))
+    tiles = np.zeros((lines * columns, height, width), np.uint8)
+    tiles[:count] = pictures
+    grid = tiles.reshape(lines, columns, height, width).swapaxes(1, 2)
+    return {"columns": columns, "picture": png_address(grid.reshape(lines * height, columns * width))}

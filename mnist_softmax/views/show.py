@@ -1,0 +1,156 @@
+"""What `mnist-softmax show` draws, as lines of text: the weights, a row, the surest mistakes."""
+
+import math
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax.data.split import Source, Split
+from mnist_softmax.errors import UsageError
+from mnist_softmax.runs import score
+from mnist_softmax.runs.model import Model
+from mnist_softmax.scoring.metrics import most_confident_mistakes
+from mnist_softmax.views import pictures, terminal
+
+#: Columns between a digit and its bars, and the most that a bar takes.
+_GAP, _LONGEST_BAR = 3, 40
+#: Bars of this many classes are drawn; of more, those of the most probable.
+_MOST_BARS = 10
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What a stream can show: its style and encoding, its columns and, of a terminal, its lines."""
+
+    style: terminal.Style
+    encoding: str | None
+    columns: int
+    lines: float
+
+    @classmethod
+    def of(cls, stream: TextIO, color: str, environment: Mapping[str, str]) -> "Screen":
+        """What a stream can show; `color` and `environment` as in `terminal.style`."""
+        is_terminal, encoding = stream.isatty(), stream.encoding
+        style = terminal.style(color, terminal=is_terminal, encoding=encoding, environment=environment)
+        size = shutil.get_terminal_size()
+        return cls(style, encoding, size.columns, size.lines if is_terminal else math.inf)
+
+    def name(self, text: str) -> str:
+        """A name as this screen can print it."""
+        return terminal.printable(text, self.encoding)
+
+    def sentence(self, text: str) -> list[str]:
+        """A sentence, in as many lines as it needs."""
+        return textwrap.wrap(self.name(text), self.columns)
+
+
+def templates(here: Screen, model: Model, source: Source, height: int, width: int) -> Iterator[str]:
+    """The weights of every class."""
+    drawn, scale = pictures.templates(model.parameters(height * width), height, width)
+    per_row, columns = terminal.layout(
+        len(drawn), height, width, captions=1, columns=here.columns, lines=here.lines - 3
+    )
+    marks = ("+ * #", ". - =") if here.style == "plain" else ("orange", "blue")
+    yield from here.sentence(
+        f"the weights of each class: {marks[0]} for it, {marks[1]} against it (strongest from {scale:.2g})"
+    )
+    yield ""
+    names = score.class_names(model, source)
+    blocks = [
+        [
+            *terminal.template(picture, scale, columns, here.style),
+            terminal.fitted(here.name(name), columns),
+        ]
+        for picture, name in zip(drawn, names, strict=True)
+    ]
+    yield from terminal.grid(blocks, per_row)
+
+
+def row(here: Screen, model: Model, split: Split, index: int) -> Iterator[str]:
+    """One row as the model sees it, what the model says, and the probabilities.
+
+    Raises
+    ------
+    UsageError : there is no such row.
+    WeightsError : the model does not fit the split.
+    """
+    model.parameters_for(split)
+    rows, height, width = len(split.labels), split.height, split.width
+    if not 0 <= index < rows:
+        raise UsageError("no such row", "--index", expected=f"0 to {rows - 1}", got=index)
+    S, seen = score.answer(model, split.images[index].reshape(height, width))
+    names = [here.name(name) for name in score.class_names(model, split.source)]
+    label, said = int(split.labels[index]), int(S.argmax())
+    _, columns = terminal.layout(1, height, width, captions=0, columns=here.columns, lines=here.lines)
+    picture = terminal.digit(seen, columns, here.style)
+    bars = _bars(here, S, names, label, columns)
+    yield from here.sentence(f"{split.name} row {index} of {split.source.label}{_after(model)}")
+    verdict = "right" if said == label else "wrong"
+    yield from here.sentence(
+        f"label {names[label]}, the model says {names[said]} ({100 * S[said]:.2f} %): {verdict}"
+    )
+    yield ""
+    fits = columns + _GAP + 20 <= here.columns
+    yield from terminal.beside([picture, bars], _GAP) if fits else [*picture, "", *bars]
+
+
+def mistakes(here: Screen, model: Model, split: Split, limit: int) -> Iterator[str]:
+    """The mistakes that the model is surest of."""
+    evaluation = score.evaluate(model, split)
+    wrong = evaluation.rows - evaluation.correct
+    what = f"{evaluation.rows} {split.name} rows of {split.source.label}"
+    if not wrong:
+        yield from here.sentence(f"no mistakes in {what}")
+        return
+    names = [here.name(name) for name in score.class_names(model, split.source)]
+    rows = most_confident_mistakes(evaluation, split.labels, limit)
+    per_row, columns = terminal.layout(
+        len(rows), split.height, split.width, captions=3, columns=here.columns, lines=here.lines - 3
+    )
+    yield from here.sentence(f"the {len(rows)} most confident of {wrong} mistakes in {what}{_after(model)}")
+    yield ""
+    blocks = []
+    for index in rows.tolist():
+        said = names[evaluation.predicted[index]]
+        probability = f", {100 * evaluation.probability[index]:.1f} %"
+        room = max(1, columns - len("says ") - len(probability))
+        said = terminal.fitted(said, min(room, terminal.columns_of(said)))
+        captions = (f"row {index}", f"label {names[split.labels[index]]}", f"says {said}{probability}")
+        _, seen = score.answer(model, split.images[index].reshape(split.height, split.width))
+        picture = terminal.digit(seen, columns, here.style)
+        blocks.append([*picture, *(terminal.fitted(text, columns) for text in captions)])
+    yield from terminal.grid(blocks, per_row)
+
+
+def digit(here: Screen, image: NDArray[np.uint8]) -> list[str]:
+    """An image (height, width) alone."""
+    _, columns = terminal.layout(1, *image.shape, captions=1, columns=here.columns, lines=here.lines)
+    return terminal.digit(image, columns, here.style)
+
+
+def _after(model: Model) -> str:
+    return f", after {', '.join(model.features)}" if model.features else ""
+
+
+def _bars(here: Screen, S: NDArray[np.float64], names: Sequence[str], label: int, beside: int) -> list[str]:
+    """A line a class: name, probability, bar; of many classes the most probable and the label."""
+    shown = {label, *np.argsort(-S, kind="stable")[:_MOST_BARS].tolist()}
+    widest = max(terminal.columns_of(names[i]) for i in shown)
+    space = here.columns - beside - _GAP
+    space = space if space >= 20 else here.columns
+    name_columns = min(widest, max(1, space - 20))
+    bar_columns = max(1, min(_LONGEST_BAR, space - name_columns - 12))
+    lines = []
+    for i in sorted(shown):
+        bar = terminal.bar(float(S[i]), bar_columns, here.style, strong=i == int(S.argmax()))
+        mark = "*" if i == label else " "
+        lines.append(f"{mark} {terminal.fitted(names[i], name_columns)} {f'{100 * S[i]:.2f} %':>8} {bar}")
+    if len(shown) < len(S):
+        rest = max(0.0, 1 - sum(float(S[i]) for i in shown))
+        lines.append(terminal.fitted(f"  {len(S) - len(shown)} others {100 * rest:.2f} %", space))
+    return lines

@@ -1,0 +1,240 @@
+"""Pictures, bars and captions as text: half-blocks in colour for a terminal, plain ASCII elsewhere.
+
+A terminal's cell is about twice as high as it is wide, so that a cell holds two square pixels, one above the
+other: ``▀`` in the colour of the upper on the colour of the lower. In plain text a cell holds their mean.
+Every function is pure and returns text; who calls it knows the terminal and prints.
+"""
+
+import math
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Style = Literal["plain", "256", "truecolour"]
+RGB = tuple[int, int, int]
+
+_RESET = "\x1b[0m"
+#: Columns between two pictures.
+_GAP = 1
+#: Pictures of fewer pixels are enlarged by a whole factor, and none is reduced below half of this.
+_COMFORTABLE = 28
+_GREYS = " .:-=+*#%@"
+#: From the strongest weight against a class over none to the strongest for it.
+_SIGNED = "=-. +*#"
+#: None, middling, full strength: for a class and against it. Orange and blue can be told apart by those who
+#: see no red or green, and dark stays dark, as in a digit.
+_FOR: tuple[RGB, ...] = ((14, 14, 18), (222, 106, 24), (255, 216, 160))
+_AGAINST: tuple[RGB, ...] = ((14, 14, 18), (32, 106, 222), (176, 216, 255))
+#: The same in xterm's colours, whose cube is too coarse to mix them.
+_FOR_256 = (233, 52, 94, 130, 172, 208, 215)
+_AGAINST_256 = (233, 17, 24, 25, 32, 33, 75)
+_EIGHTHS = ("", *"▏▎▍▌▋▊▉")
+_BAR, _STRONG_BAR = 244, 208  # xterm's grey and orange; both can be seen on white and on black
+
+
+def style(choice: str, *, terminal: bool, encoding: str | None, environment: Mapping[str, str]) -> Style:
+    """How to draw on a stream.
+
+    Parameters
+    ----------
+    choice : "always" and "never" win over everything but the encoding; "auto" colours a terminal, unless
+        NO_COLOR (https://no-color.org) is set or TERM is missing or "dumb".
+    terminal : whether the stream is one.
+    encoding : of the stream; without block characters in it there are no pictures in colour.
+    environment : NO_COLOR, TERM, and COLORTERM, which says whether 24-bit colours are understood.
+    """
+    term = environment.get("TERM", "dumb")
+    automatic = terminal and not environment.get("NO_COLOR") and term != "dumb"
+    if choice == "never" or (choice == "auto" and not automatic) or not _can_encode("▀█▏", encoding):
+        return "plain"
+    deep = environment.get("COLORTERM") in {"truecolor", "24bit"} or term.endswith("-direct")
+    return "truecolour" if deep else "256"
+
+
+def _can_encode(text: str, encoding: str | None) -> bool:
+    try:
+        text.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+# Pictures ---------------------------------------------------------------------------------------------------
+
+
+def resized(picture: NDArray[Any], height: int, width: int) -> NDArray[np.float64]:
+    """A picture (H, W) as (height, width), larger or smaller; each pixel is the mean of what it covers."""
+    rows, columns = _coverage(picture.shape[0], height), _coverage(picture.shape[1], width)
+    resampled: NDArray[np.float64] = rows @ picture.astype(np.float64) @ columns.T
+    return resampled.round(9)  # a value between two characters falls to the same side everywhere
+
+
+def _coverage(old: int, new: int) -> NDArray[np.float64]:
+    """(new, old): the share of each old pixel in a new one; each row sums to 1."""
+    edges = np.linspace(0, old, new + 1)[:, None]
+    pixel = np.arange(old)
+    overlap = np.minimum(edges[1:], pixel + 1) - np.maximum(edges[:-1], pixel)
+    return np.asarray(np.maximum(overlap, 0) * (new / old))
+
+
+def digit(picture: NDArray[np.uint8], width: int, style: Style) -> list[str]:
+    """A picture (H, W) uint8 in greys, 255 white, as lines of exactly `width` columns."""
+
+    def cell(value: float) -> str:
+        if style == "plain":
+            return _GREYS[min(int(value * len(_GREYS) / 256), len(_GREYS) - 1)]
+        if style == "256":  # black, white, and 24 greys 8, 18, ... 238 between them
+            return f"5;{16 if value < 4 else 231 if value > 246 else 232 + min(23, round((value - 8) / 10))}"
+        return "2;{0};{0};{0}".format(round(value))
+
+    return _picture(picture, width, style, cell)
+
+
+def template(picture: NDArray[Any], scale: float, width: int, style: Style) -> list[str]:
+    """A picture (H, W) of weights, as lines of exactly `width` columns.
+
+    Orange or ``+*#`` above 0, blue or ``.-=`` below; at full strength from `scale` on.
+    """
+
+    def cell(value: float) -> str:
+        strength = max(-1.0, min(1.0, value / scale)) if scale else 0.0
+        if style == "plain":
+            middle = len(_SIGNED) // 2
+            return _SIGNED[middle + round(middle * strength)]
+        if style == "256":
+            numbers = _FOR_256 if strength > 0 else _AGAINST_256
+            return f"5;{numbers[round(abs(strength) * (len(numbers) - 1))]}"
+        return "2;{};{};{}".format(*_mixed(_FOR if strength > 0 else _AGAINST, abs(strength)))
+
+    return _picture(picture, width, style, cell)
+
+
+def _mixed(colours: Sequence[RGB], share: float) -> tuple[int, ...]:
+    """The colour at `share`, from 0 to 1, of the way through some colours."""
+    first = min(int(share * (len(colours) - 1)), len(colours) - 2)
+    part = share * (len(colours) - 1) - first
+    return tuple(round(a + part * (b - a)) for a, b in zip(colours[first], colours[first + 1], strict=True))
+
+
+def _picture(picture: NDArray[Any], width: int, style: Style, cell: Callable[[float], str]) -> list[str]:
+    """A picture (H, W) as lines; `cell` gives a value's character, or in colour the end of its SGR code."""
+    height = _height(picture.shape[0], picture.shape[1], width)
+    if style == "plain":
+        return ["".join(map(cell, row)) for row in resized(picture, math.ceil(height / 2), width).tolist()]
+    pixels = [list(map(cell, row)) for row in resized(picture, height, width).tolist()]
+    nothing = [""] * width
+    return [
+        _half_blocks(upper, lower)
+        for upper, lower in zip_longest(pixels[::2], pixels[1::2], fillvalue=nothing)
+    ]
+
+
+def _height(height: int, width: int, columns: int) -> int:
+    """How many square pixels high a picture of height x width is when it is `columns` wide."""
+    return max(1, round(columns * height / width))
+
+
+def _half_blocks(upper: Sequence[str], lower: Sequence[str]) -> str:
+    """One line of cells from the colours of two lines of pixels; "" in `lower` is the terminal's own.
+
+    The codes are those of ECMA-48, "select graphic rendition": 38 and 48 set the colour before and behind.
+    """
+    text, last = "", ""
+    for above, below in zip(upper, lower, strict=True):
+        code = f"\x1b[38;{above};{f'48;{below}' if below else '49'}m"
+        text += ("" if code == last else code) + "▀"
+        last = code
+    return text + _RESET
+
+
+# Text beside pictures ---------------------------------------------------------------------------------------
+
+
+def bar(fraction: float, width: int, style: Style, *, strong: bool = False) -> str:
+    """A bar, `width` columns long at 1 and not padded; a `strong` one is orange."""
+    if style == "plain":
+        return "#" * round(fraction * width)
+    eighths = round(fraction * width * 8)
+    text = "█" * (eighths // 8) + _EIGHTHS[eighths % 8]
+    return f"\x1b[38;5;{_STRONG_BAR if strong else _BAR}m{text}{_RESET}" if text else ""
+
+
+def columns_of(text: str) -> int:
+    """How many columns a terminal gives a text: two to wide East Asian characters, none to combining ones."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def printable(text: str, encoding: str | None) -> str:
+    """A name as it can be printed: control characters, and what the encoding lacks, as their escapes."""
+
+    def escaped(c: str) -> str:
+        return c.encode("unicode_escape").decode()
+
+    return "".join(c if c.isprintable() and _can_encode(c, encoding) else escaped(c) for c in text)
+
+
+def fitted(text: str, width: int) -> str:
+    """Printable text cut or padded to exactly `width` columns; where it is cut, it ends in ``~``."""
+    if columns_of(text) > width:
+        while text and columns_of(text) > width - 1:
+            text = text[:-1]
+        text = (text + "~")[:width]
+    return text + " " * (width - columns_of(text))
+
+
+# Layout -----------------------------------------------------------------------------------------------------
+
+
+def layout(
+    count: int, height: int, width: int, *, captions: int, columns: int, lines: float
+) -> tuple[int, int]:
+    """How to lay out `count` pictures of height x width pixels.
+
+    The largest with which all of them fit into `lines`: a pixel a column at most, or a whole number of them
+    where the picture is small. Where none does, the smallest that can still be read.
+
+    Parameters
+    ----------
+    captions : lines under each picture.
+    columns, lines : the space that there is.
+
+    Returns
+    -------
+    Pictures in a row, and the columns of each.
+    """
+    largest = min(width * max(1, _COMFORTABLE // max(height, width)), columns)
+    smallest = min(largest, _COMFORTABLE // 2)
+    for size in range(largest, smallest - 1, -1):
+        per_row = max(1, min(count, (columns + _GAP) // (size + _GAP)))
+        rows = math.ceil(count / per_row)
+        if rows * (math.ceil(_height(height, width, size) / 2) + captions + 1) - 1 <= lines:
+            break
+    return math.ceil(count / rows), size
+
+
+def beside(blocks: Sequence[Sequence[str]], gap: int = _GAP) -> list[str]:
+    """Blocks of lines side by side, padded below; only the last block's lines may differ in width."""
+    widths = [columns_of(strip_codes(block[0])) if block else 0 for block in blocks]
+    filled = [" " * width for width in widths]
+    return [
+        (" " * gap).join(line or filled[i] for i, line in enumerate(row)).rstrip()
+        for row in zip_longest(*blocks, fillvalue="")
+    ]
+
+
+def strip_codes(text: str) -> str:
+    """Text without its colour codes."""
+    parts = text.split("\x1b[")
+    return parts[0] + "".join(part.split("m", 1)[1] for part in parts[1:])
+
+
+def grid(blocks: Sequence[Sequence[str]], per_row: int) -> list[str]:
+    """Blocks of the same size in rows of `per_row`, with an empty line between rows."""
+    rows = [blocks[start : start + per_row] for start in range(0, len(blocks), per_row)]
+    return [line for row in rows for line in ("", *beside(row))][1:]

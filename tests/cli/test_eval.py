@@ -1,0 +1,196 @@
+"""``mnist-softmax eval``: figures, gates, predictions, mismatches."""
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli.receipts import change
+from conftest import Program, run_here, write_folder
+
+from mnist_softmax import softmax
+from mnist_softmax.data.open import folder_split
+from mnist_softmax.runs.model import load
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with weights.npy, trained for too short to be perfect on the folder small beside it."""
+    folder = tmp_path_factory.mktemp("eval")
+    write_folder(folder / "small", "train", rows=300)
+    write_folder(folder / "small", "test", rows=100, seed=1)
+    arguments = ["train", "--data-dir", folder / "small", "--epochs", 1, "--lr", "0.01"]
+    assert run_here(arguments, folder).code == 0
+    return folder
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path) -> Path:
+    """A folder of its own with the weights."""
+    shutil.copy(trained / "weights.npy", tmp_path)
+    return tmp_path
+
+
+def expected_probabilities(folder: Path, split: str = "test") -> Any:
+    rows = folder_split(folder / "small", split)
+    W, B = np.split(np.load(folder / "weights.npy").astype(float), [-1])
+    return rows.labels, softmax.softmax(rows.images / 255 @ W + B)
+
+
+@pytest.mark.parametrize("split", ["test", "train"])
+def test_json_holds_the_keys_that_are_promised_and_true_figures(
+    program: Program, trained: Path, split: str
+) -> None:
+    done = program("eval", "--split", split, "--json", cwd=trained)
+    assert (done.code, done.err) == (0, "")
+    facts = json.loads(done.out)
+    labels, S = expected_probabilities(trained, split)
+    predicted = S.argmax(axis=1)
+    assert facts["rows"] == len(labels)
+    assert facts["accuracy"] == (predicted == labels).mean()
+    assert facts["accuracy_low"] < facts["accuracy"] < facts["accuracy_high"]
+    assert facts["log_loss"] == pytest.approx(-np.log(S[np.arange(len(labels)), labels]).mean(), rel=1e-6)
+    assert facts["split"] == split
+    assert facts["dataset"] == str(trained / "small")
+    assert facts["weights_sha256"] == load(trained / "weights.npy").sha256
+    confusion = np.array(facts["confusion"])
+    assert confusion[3, 4] == ((labels == 3) & (predicted == 4)).sum()
+    for entry in facts["classes"]:
+        label = entry["label"]
+        assert set(entry) == {"label", "name", "precision", "recall", "rows"}
+        assert entry["rows"] == (labels == label).sum()
+        assert entry["recall"] == confusion[label, label] / entry["rows"]
+
+
+def test_undefined_precision_and_recall_are_null_and_no_gate(program: Program, tmp_path: Path) -> None:
+    write_folder(tmp_path / "d", "train", rows=50, classes=5)
+    write_folder(tmp_path / "d", "test", rows=30, classes=3)
+    program("train", "--data-dir", "d", "--val-size", 0)
+    done = program("eval", "--json", "--min-class-recall", "0.5")
+    assert done.code == 0
+    assert json.loads(done.out)["classes"][4]["recall"] is None
+    assert program("eval").code == 0
+
+
+def test_plain_output_says_the_same_and_the_matrix_stands_only_when_asked_for(
+    program: Program, trained: Path
+) -> None:
+    facts = json.loads(program("eval", "--json", cwd=trained).out)
+    plain, with_matrix = program("eval", cwd=trained), program("eval", "--confusion", cwd=trained)
+    assert f"accuracy {100 * facts['accuracy']:.2f} %" in plain.out
+    assert "confusion" not in plain.out
+    assert with_matrix.out.startswith(plain.out)
+    rows = with_matrix.out.splitlines()[-10:]
+    assert [[int(n) for n in row.split()[1:]] for row in rows] == facts["confusion"]
+
+
+def test_gates_pass_at_equality_and_print_the_figures_when_missed(program: Program, trained: Path) -> None:
+    facts = json.loads(program("eval", "--json", cwd=trained).out)
+    accuracy = facts["accuracy"]
+    worst = min(entry["recall"] for entry in facts["classes"])
+    gates = "--min-accuracy", repr(accuracy), "--min-class-recall", repr(worst)
+    passed = program("eval", *gates, cwd=trained)
+    assert (passed.code, passed.err) == (0, "")
+    higher = math.nextafter(accuracy, 2)
+    missed = program("eval", "--json", "--min-accuracy", repr(higher), cwd=trained)
+    assert missed.code == 7
+    assert json.loads(missed.out) == facts
+    assert missed.err.count("\n") == 1
+    by_recall = program("eval", "--min-class-recall", "1", cwd=trained)
+    assert by_recall.code == 7
+    assert "recall of class" in by_recall.error
+    assert f"short by {1 - worst:.3g}" in by_recall.error
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.1", "nan", "92"])
+@pytest.mark.parametrize("gate", ["--min-accuracy", "--min-class-recall"])
+def test_a_gate_is_a_fraction(program: Program, gate: str, value: str) -> None:
+    done = program("eval", gate, value)
+    assert done.code == 2
+    assert gate in done.error
+
+
+def test_predictions_are_a_csv_of_every_row(program: Program, trained: Path, tmp_path: Path) -> None:
+    assert program("eval", "--predictions", tmp_path / "p.csv", cwd=trained).code == 0
+    labels, S = expected_probabilities(trained)
+    with open(tmp_path / "p.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["row", "label", "predicted", "probability"]
+    assert [int(row["row"]) for row in rows] == list(range(100))
+    assert [int(row["label"]) for row in rows] == list(labels)
+    assert [int(row["predicted"]) for row in rows] == list(S.argmax(axis=1))
+    np.testing.assert_allclose([float(row["probability"]) for row in rows], S.max(axis=1), atol=1e-6)
+
+
+def test_predictions_into_a_missing_folder_are_exit_2_before_any_work(
+    program: Program, trained: Path
+) -> None:
+    done = program("eval", "--predictions", "missing/p.csv", cwd=trained)
+    assert (done.code, done.out) == (2, "")
+
+
+def test_another_dataset_than_the_receipts_is_allowed_with_a_warning(
+    program: Program, trained: Path, folder: Path
+) -> None:
+    write_folder(folder / "other", "test", seed=5)
+    done = program("eval", "--data-dir", "other")
+    assert done.code == 0
+    small = trained / "small"
+    warning = f"warning: the weights were trained on {small}, not on other: weights.npy"
+    assert done.err == f"mnist-softmax: {warning}\n"
+    assert program("eval", "--data-dir", small / ".." / "small").err == "", "the same folder, however named"
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [({"height": 9}, "do not fit the images"), ({"classes": 11, "rows": 99}, "do not fit the labels")],
+)
+def test_data_that_does_not_fit_the_weights_is_exit_6(
+    program: Program, folder: Path, shape: Any, words: str
+) -> None:
+    write_folder(folder / "other", "test", **shape)
+    done = program("eval", "--data-dir", "other")
+    assert done.code == 6
+    assert words in done.error
+
+
+def test_weights_of_another_number_of_classes_than_the_dataset_has_are_exit_6(
+    program: Program, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "w47.npy", np.zeros((785, 47), np.float32))
+    done = program("eval", "w47.npy", "--dataset", "mnist-sample")
+    assert (done.code, done.out) == (6, "")
+    assert "expected 10 classes, got 47" in done.error
+
+
+def test_a_bias_that_is_missing_is_zero(program: Program, trained: Path, tmp_path: Path) -> None:
+    W = np.load(trained / "weights.npy")[:-1]
+    np.save(tmp_path / "bare.npy", W.astype(">f8"))
+    done = program("eval", "bare.npy", "--data-dir", trained / "small", "--json")
+    assert done.code == 0
+    rows = folder_split(trained / "small", "test")
+    predicted = (rows.images / 255 @ W.astype(float)).argmax(axis=1)
+    assert json.loads(done.out)["accuracy"] == (predicted == rows.labels).mean()
+
+
+def test_the_class_names_of_the_receipt_are_printed(program: Program, folder: Path) -> None:
+    change(folder / "weights.npy", class_names=["Coat", "Bag", *"23456789"])
+    out = program("eval").out
+    assert "  name\n" in out
+    assert last_column(out)[:2] == ["Coat", "Bag"]
+
+
+def last_column(out: str) -> list[str]:
+    """The last column of the table of classes."""
+    return [line.split()[-1] for line in out.splitlines()[3:13]]
+
+
+def test_the_names_of_a_dataset_stand_in_for_a_receipts(program: Program, tmp_path: Path) -> None:
+    np.save(tmp_path / "w.npy", np.zeros((785, 10), np.float32))
+    facts = json.loads(program("eval", "w.npy", "--dataset", "mnist-sample", "--json").out)
+    assert [entry["name"] for entry in facts["classes"]] == list("0123456789")
+    assert facts["accuracy"] == facts["classes"][0]["rows"] / 2000, "a tie goes to the first class"

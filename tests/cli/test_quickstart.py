@@ -1,0 +1,73 @@
+"""``mnist-softmax quickstart``: full MNIST where it can be had, the sample, aloud, where it cannot."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Program, clean_environment
+from servers import Server, serving
+
+from mnist_softmax.data.catalog import MNIST
+from mnist_softmax.data.download import QUICK
+
+#: Replaces the resolver of the process before the program starts, and shortens the program's patience.
+RESOLVER = """
+import dataclasses, socket, sys, time
+from mnist_softmax.data import download
+kind = sys.argv.pop(1)
+def getaddrinfo(*arguments, **options):
+    if kind == "never answers":
+        time.sleep(3600)
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+socket.getaddrinfo = getaddrinfo
+download.QUICK = dataclasses.replace(download.QUICK, answer_seconds=0.2)
+sys.argv = ["mnist-softmax", "quickstart"]
+from mnist_softmax.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("resolver", ["refuses", "never answers"])
+def test_without_a_mirror_the_sample_is_taken_aloud(tmp_path: Path, resolver: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RESOLVER, resolver],
+        cwd=tmp_path,
+        env=clean_environment(MNIST_SOFTMAX_CACHE_DIR=tmp_path / "cache", no_proxy="*"),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    warnings = [line for line in done.stderr.splitlines() if "warning" in line]
+    assert "no mirror delivered" in warnings[-2]
+    assert "mnist-sample" in warnings[-1]
+    accuracy = next(line for line in done.stdout.splitlines() if line.startswith("accuracy"))
+    assert float(accuracy.split()[1]) >= 88
+    assert "2000 test rows of mnist-sample" in accuracy
+    for words in ("confusion matrix", f"weights: {tmp_path / 'quickstart.npy'}\n", "next: "):
+        assert words in done.stdout
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["quickstart.npy"]
+
+
+def test_mirrors_that_never_answer_cost_less_than_fifteen_seconds() -> None:
+    assert len(MNIST.mirrors) * QUICK.tries * QUICK.answer_seconds <= 12
+
+
+def test_offline_takes_the_sample_and_leaves_other_weights_alone(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "weights.npy").write_bytes(b"mine")
+    done = program("quickstart", "--offline")
+    assert done.code == 0
+    assert (tmp_path / "weights.npy").read_bytes() == b"mine"
+
+
+@pytest.mark.full
+def test_with_a_mirror_it_is_full_mnist(program: Program, mnist_folder: Path, tmp_path: Path) -> None:
+    contents = {file.gz_name: (mnist_folder / file.gz_name).read_bytes() for file in MNIST.files}
+    with Server(serving(contents)) as server:
+        done = program("quickstart", MNIST_SOFTMAX_MIRROR=f"http://127.0.0.1:9/ {server.url}")
+    assert done.code == 0, done.err
+    assert "10000 test rows of mnist\n" in done.out
+    assert str(tmp_path / "cache" / "mnist") in done.out
+    assert program("eval", "quickstart.npy", "--offline", "--min-accuracy", "0.92").code == 0
