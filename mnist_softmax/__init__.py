@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "Split", "__version__", "evaluate", "load", "open_split", "train"]
 
-#: Where each exported name lives. They are imported when they are first used: NumPy takes its time.
+#: The module of each exported name. Names are imported on first use, because importing NumPy is slow.
 _HOMES = {
     "Model": "runs.model",
     "Split": "data.split",

@@ -2,7 +2,7 @@
 
 from mnist_softmax.cli import signals
 
-signals.handle(signals.die)  # there is nothing to clean up while the program is being loaded
+signals.handle(signals.die)  # while the program loads there is nothing to clean up
 
 from mnist_softmax.cli.main import main  # noqa: E402
 

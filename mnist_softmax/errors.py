@@ -16,8 +16,8 @@ class MnistSoftmaxError(Exception):
     ----------
     what : what is wrong, in a few words.
     where : the path or URL concerned.
-    expected, got : what should have been there, and what was.
-    remedy : what the reader can do about it.
+    expected, got : what was expected, and what was found.
+    remedy : what the user can do about it.
     """
 
     exit_code: ClassVar[int] = 1
@@ -36,7 +36,7 @@ class MnistSoftmaxError(Exception):
             found = f"expected {expected}" + (f", {found}" if found else "")
         parts = [part for part in (what, "" if where is None else str(where), found) if part]
         message = ": ".join(parts) + (f"; {remedy}" if remedy else "")
-        # A path or a server's words may hold line breaks or escape codes: the message stays one line.
+        # Paths and server replies may contain line breaks or escape codes.
         super().__init__(one_line(message))
 
 
@@ -47,7 +47,7 @@ class UsageError(MnistSoftmaxError):
 
 
 class DownloadError(MnistSoftmaxError):
-    """No mirror delivered, or the dataset is not cached and fetching is forbidden."""
+    """A file could not be fetched: no mirror delivered it, or it is not cached and the program is offline."""
 
     exit_code = 3
 
@@ -59,13 +59,13 @@ class DataError(MnistSoftmaxError):
 
 
 class LocalIOError(MnistSoftmaxError):
-    """Local trouble: no space, no permission, no memory, a lock that is held, stdout closed."""
+    """A local problem: no space, no permission, no memory, a lock held by another process, stdout closed."""
 
     exit_code = 5
 
 
 class WeightsError(MnistSoftmaxError):
-    """Weights, receipt or checkpoint are wrong or do not match each other or the data."""
+    """Weights, receipt or checkpoint are invalid, or do not match each other or the data."""
 
     exit_code = 6
 
@@ -77,11 +77,11 @@ class GateError(MnistSoftmaxError):
 
 
 def require(module: str, package: str, extra: str) -> None:
-    """Refuse to go on without a package that is an optional extra.
+    """Check that the package of an optional extra is installed.
 
     Raises
     ------
-    UsageError : `module` cannot be imported; says what to install.
+    UsageError : `module` cannot be imported; the message says what to install.
     """
     try:
         import_module(module)

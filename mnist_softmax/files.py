@@ -1,8 +1,8 @@
-"""The one place that writes files atomically, syncs a folder, takes a lock.
+"""Atomic writes, folder syncs and locks, all in one place.
 
 A file gets its final name only when it is complete and on disk: temporary name in the same folder, fsync,
-rename, fsync of the folder. A process that is killed leaves at most a temporary, which the next writer in
-that folder removes.
+rename, fsync of the folder. A killed process leaves at most a temporary file, which the next writer in that
+folder removes.
 """
 
 import errno
@@ -22,7 +22,7 @@ from mnist_softmax.errors import LocalIOError, UsageError
 _TEMPORARY_PREFIX = ".tmp-mnist-softmax-"
 #: A live writer touches its temporary every few seconds, so an hour without a write means that it is gone.
 _STALE_AFTER_SECONDS = 3600.0
-#: What fsync of a folder answers on file systems that have no such thing.
+#: Errors of fsync on a folder where the file system does not support it.
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
 _mine: set[str] = set()  # temporaries that this process is writing now
@@ -47,9 +47,9 @@ def _process_lives(pid: int) -> bool:
 
 
 def remove_stale_temporaries(folder: Path) -> None:
-    """Remove what killed processes left in `folder`.
+    """Remove the temporaries that killed processes left in `folder`.
 
-    A temporary is stale when its process, on this host, is dead, or when nobody wrote to it for an hour.
+    A temporary is stale if its process ran on this host and is dead, or if nobody wrote to it for an hour.
     A folder that cannot be listed or a file that cannot be removed is left alone.
     """
     with suppress(OSError), os.scandir(folder) as entries:
@@ -58,7 +58,7 @@ def remove_stale_temporaries(folder: Path) -> None:
                 continue
             with suppress(OSError, ValueError):
                 host, pid, _ = entry.name.removeprefix(_TEMPORARY_PREFIX).split("-")
-                # A process of our own number that is not us lived in another container before.
+                # Our own PID on a file that is not ours: an earlier process, in another container.
                 dead = host == _host() and (int(pid) == os.getpid() or not _process_lives(int(pid)))
                 if dead or time.time() - entry.stat().st_mtime > _STALE_AFTER_SECONDS:
                     os.unlink(entry.path)
@@ -84,33 +84,36 @@ def check_writable_target(path: Path) -> None:
     Raises
     ------
     UsageError : the folder does not exist, or `path` is a folder, a device or a pipe.
-    LocalIOError : the folder may not be written.
+    LocalIOError : the folder is not writable, or `path` is a loop of symbolic links.
     """
     try:
-        target = path.resolve()
-    except RuntimeError as error:  # Python 3.11 and 3.12 have no OSError for it
-        raise LocalIOError("cannot write", path, got="a loop of symbolic links") from error
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):  # still to be written
+        is_regular = True
+    except OSError as error:
+        raise LocalIOError("cannot write", path, got=error.strerror) from error
+    target = path.resolve()
     if not target.parent.is_dir():
         raise UsageError("no such folder", path.parent, remedy="create it first")
-    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+    if not is_regular:
         raise UsageError("not a regular file", path, remedy="name a file to write")
     if not os.access(target.parent, os.W_OK):
         raise LocalIOError("cannot write to the folder", target.parent, got=os.strerror(errno.EACCES))
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> None:
-    """Refuse the outputs of a command before any work is done for them; None stands for one not asked for.
+    """Check the outputs of a command before any work is done; None stands for an output not asked for.
 
     Raises
     ------
-    UsageError : an output is a file that the command reads, or another of its outputs, by whatever name.
+    UsageError : an output is the same file as an input or another output, whatever its name.
     UsageError, LocalIOError : see `check_writable_target`.
     """
     taken = list(inputs)
     for path in filter(None, outputs):
         check_writable_target(path)
         if any(_is_same(path, other) for other in taken):
-            raise UsageError("the command uses this file itself", path, remedy="name another one")
+            raise UsageError("the command already uses this file", path, remedy="name another one")
         taken.append(path)
 
 
@@ -123,10 +126,10 @@ def _is_same(a: Path, b: Path) -> bool:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Write `path` so that it holds, whatever happens, either its old or its complete new content.
+    """Write `path` atomically: whatever happens, it holds either its old or its complete new content.
 
-    Yields a binary file; leaving the block without an exception syncs it, renames it to `path` (through a
-    symbolic link, to the file that it names) and syncs the folder. An exception, KeyboardInterrupt
+    Yields a binary file. If the block ends without an exception, the file is synced and renamed to `path` (or
+    to the file that a symbolic link names), and the folder is synced. Any exception, KeyboardInterrupt
     included, removes the temporary and leaves `path` as it was.
 
     Raises
@@ -157,10 +160,10 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def lock(path: Path, timeout: float, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold the lock file `path` (created, never removed), where the file system has locks.
+    """Hold the lock file `path` (created, never removed).
 
-    Elsewhere, and where the folder cannot be written, the block runs without one: the lock saves work, and
-    the block must be right without it.
+    Where the file system has no locks or the folder is not writable, the block runs without one: the lock
+    only saves work, and the block must be correct without it.
 
     Parameters
     ----------
@@ -173,7 +176,7 @@ def lock(path: Path, timeout: float, on_wait: Callable[[], object] = lambda: Non
     """
     from filelock import FileLock, Timeout
 
-    # The fall-back, an existence lock, prints a warning and is not freed by the end of its process.
+    # The soft lock that filelock falls back to prints a warning and outlives a process that is killed.
     held = FileLock(path, fallback_to_soft=False)
     before_notice = min(1.0, timeout)
     try:
@@ -183,7 +186,7 @@ def lock(path: Path, timeout: float, on_wait: Callable[[], object] = lambda: Non
             on_wait()
             held.acquire(timeout=timeout - before_notice)
     except Timeout as error:
-        waited = f"another process held it for {timeout:g} s"
+        waited = f"a lock that another process held for {timeout:g} s"
         raise LocalIOError("cannot lock", path, got=waited, remedy="try again later") from error
     except (OSError, NotImplementedError):
         pass

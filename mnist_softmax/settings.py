@@ -1,7 +1,7 @@
 """What can be set: every hyperparameter once, with its default, its range and its help.
 
-The options of the command line, the keys of a config file, the settings in a receipt and the arguments of
-`train` in Python are all made from `Settings`; nothing else knows a default or a range.
+The command-line options, the config-file keys, the settings in a receipt and the arguments of `train` are all
+made from `Settings`. Defaults and ranges are defined nowhere else.
 """
 
 import math
@@ -12,24 +12,23 @@ from typing import Any
 
 from mnist_softmax.errors import UsageError
 
-#: The steps that images may go through before the softmax, in the order in which a chain may name them, and
-#: what each does.
+#: The steps that images may go through before the softmax, with their help. A chain names them in this order.
 FEATURE_STEPS: Mapping[str, str] = {"deskew": "Straighten and centre each image first."}
 
-_LARGEST_INTEGER = 2**63 - 1  # what TOML and JSON readers agree on
+_LARGEST_INTEGER = 2**63 - 1  # the largest that every TOML reader accepts
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One hyperparameter: what it may be and what it is for.
+    """One hyperparameter: its type, its range and its purpose.
 
     Attributes
     ----------
-    name : the same word as parameter, config key and, with dashes, as option.
+    name : of the parameter, the config key and, with dashes, the option.
     kind : float, int or str.
     default : None if it depends on the data; `follows` describes the rule.
-    low, high : the range of a number, inclusive unless it is open at that end.
-    choices : of a string.
+    low, high : the range of a number, inclusive unless `low_open` or `high_open`.
+    choices : the allowed values of a string.
     swept : whether models trained side by side in a sweep may differ in it.
     """
 
@@ -47,7 +46,7 @@ class Setting:
 
     @property
     def expected(self) -> str:
-        """The values that it takes, in words."""
+        """The allowed values, in words."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
         what = "a finite number" if self.kind is float else "an integer"
@@ -61,7 +60,7 @@ class Setting:
 
         Raises
         ------
-        UsageError : it is of another type or outside the range; names the setting, and `where` it stands.
+        UsageError : wrong type or out of range; the message names the setting, and `where` it was set.
         """
         if self._takes(value):
             return value if value is None or self.choices else self.kind(value)
@@ -69,7 +68,7 @@ class Setting:
         raise UsageError(wrong, where, expected=self.expected, got=repr(value)[:60])
 
     def parse(self, text: str) -> Any:
-        """The value that a word of a command line stands for; raises as `check` does."""
+        """The value of a word on the command line; raises as `check` does."""
         try:
             return self.check(self.kind(text))
         except ValueError:
@@ -84,7 +83,7 @@ class Setting:
             return False
         try:
             number = self.kind(value)
-        except OverflowError:  # an integer beyond floats
+        except OverflowError:  # an integer too large for a float
             return False
         above = number > self.low if self.low_open else number >= self.low
         below = number < self.high if self.high_open else number <= self.high
@@ -119,7 +118,7 @@ class Settings:
     )
     epochs: int = _setting(int, 10, "Passes over the training rows.", low=1, high=100_000)
     batch_size: int = _setting(int, 128, "Rows in a minibatch.", low=1)
-    seed: int = _setting(int, 0, "Draws the validation rows and the shuffles.", swept=True)
+    seed: int = _setting(int, 0, "Random seed of the validation rows and the shuffles.", swept=True)
     val_size: int | None = _setting(
         int,
         None,
@@ -132,11 +131,11 @@ class Settings:
             object.__setattr__(self, name, setting.check(getattr(self, name)))
 
     def for_rows(self, rows: int) -> "Settings":
-        """These settings with the `val_size` that a training file of `rows` rows has by default."""
+        """These settings with `val_size` filled in for a training file of `rows` rows."""
         return self if self.val_size is not None else replace(self, val_size=min(5000, rows // 10))
 
     def row_passes(self, rows: int) -> int:
-        """How many times a row is trained on, of a training file of `rows` rows: what a bar counts to."""
+        """Epochs times rows trained on, of a training file of `rows` rows: the total of the progress bar."""
         return self.epochs * (rows - (self.for_rows(rows).val_size or 0))
 
 
@@ -147,16 +146,16 @@ SETTINGS: Mapping[str, Setting] = {
 
 
 def check_features(chain: object) -> tuple[str, ...]:
-    """A chain of feature steps as a tuple of their names.
+    """A chain of feature steps, given as a list, a tuple or one name, as a tuple of names.
 
     Raises
     ------
-    UsageError : not a sequence of names in `FEATURE_STEPS`, each once and in that order.
+    UsageError : a name that is not in `FEATURE_STEPS`, is repeated, or is out of order.
     """
     names = tuple(chain) if isinstance(chain, list | tuple) else (chain,)
     known = list(FEATURE_STEPS)
     places = [known.index(name) if name in known else -1 for name in names]
     if -1 in places or places != sorted(set(places)):
-        expected = f"steps among {', '.join(known)}, each once, in this order"
+        expected = f"any of {', '.join(known)}, each at most once, in this order"
         raise UsageError("wrong features", expected=expected, got=names)
     return names

@@ -4,7 +4,7 @@
 
 Legend, used in `training` too::
 
-    X (M, N)   pixels in [0, 1], one row an image       F (M, L)   logits, X @ W + B
+    X (M, N)   pixels in [0, 1], one image per row      F (M, L)   logits, X @ W + B
     Y (M, L)   one-hot labels                           S (M, L)   probabilities, softmax of F
     W (N, L)   weights                                  M rows, N pixels, L classes (60000, 784, 10 in MNIST)
     B (L,)     bias                                     reg        lambda of the penalty
@@ -18,7 +18,7 @@ Legend, used in `training` too::
     dloss/dW = X.T @ (S - Y) / M + reg * W              Eq. 15
     dloss/dB = mean over rows of (S - Y)                Eq. 16
 
-Every function keeps the dtype it is given: float64 to check the derivation, float32 as the trainer does it,
+Every function keeps the dtype of its input: float64 to check the derivation, float32 as in training,
 complex128 for the complex-step derivative.
 """
 
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-#: Of any of the dtypes above.
+#: An array of any of the dtypes above.
 Array = Any
 
 
@@ -36,15 +36,15 @@ def logits(X: Array, W: Array, B: Array) -> Array:
 
 
 def shift(F: Array) -> Array:
-    """Subtract each row's largest logit, Eq. 2: exp cannot overflow then, and S stays the same, Eq. 4.
+    """Subtract each row's largest logit, Eq. 2; of complex logits, Eq. 23, the largest real part.
 
-    The largest real part, for the complex step, Eq. 23.
+    After the shift exp cannot overflow, and S stays the same, Eq. 4.
     """
     return F - F.real.max(axis=-1, keepdims=True)
 
 
 def softmax(F: Array) -> Array:
-    """S = exp(F) / sum over classes of exp(F), of shifted logits, Eq. 3; rows sum to 1, Eq. 5; (M, L)."""
+    """S = exp(F) / sum over classes of exp(F), F shifted, shape (M, L), Eq. 3; rows sum to 1, Eq. 5."""
     E = np.exp(shift(F))
     return E / E.sum(axis=-1, keepdims=True)
 
@@ -76,16 +76,16 @@ def jacobian(S: Array) -> Array:
 
 
 def probability_gradient(S: Array, Y: Array) -> Array:
-    """-Y / S, shape (M, L): each row's cross-entropy differentiated by its probabilities. Eq. 11."""
+    """-Y / S, shape (M, L): the gradient of each row's cross-entropy with respect to S. Eq. 11."""
     return -Y / S
 
 
 def logit_gradient(S: Array, Y: Array) -> Array:
-    """S - Y, shape (M, L): what `probability_gradient` times `jacobian` collapses to, row by row. Eq. 12."""
+    """S - Y, shape (M, L): what `probability_gradient` times `jacobian` simplifies to, row by row. Eq. 12."""
     return S - Y
 
 
 def gradient(X: Array, Y: Array, W: Array, B: Array, reg: float) -> tuple[Array, Array]:
     """(dloss/dW, dloss/dB), of the shapes of W and B. Eq. 15, Eq. 16."""
     dF = logit_gradient(softmax(logits(X, W, B)), Y) / len(X)  # Eq. 13
-    return X.T @ dF + reg * W, dF.sum(axis=0)  # Eq. 14 and the penalty's share
+    return X.T @ dF + reg * W, dF.sum(axis=0)  # Eq. 14 and the gradient of the penalty

@@ -168,7 +168,7 @@ with lock(Path(sys.argv[1]), 5):
         assert holder.stdout.readline() == b"held\n"
         with (
             pytest.raises(
-                LocalIOError, match=r"cannot lock: .*\.lock: got another process held it for 0\.1 s"
+                LocalIOError, match=r"cannot lock: .*\.lock: got a lock that another process held for 0\.1 s"
             ),
             lock(path, 0.1, lambda: waits.append("waiting")),
         ):

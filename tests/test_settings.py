@@ -196,7 +196,7 @@ def test_a_chain_of_steps_is_taken_as_a_tuple(chain: Any, names: Any) -> None:
     "chain", [None, 1, "", "sharpen", ["sharpen"], ["deskew", "deskew"], [None], [["deskew"]], {}]
 )
 def test_what_is_no_chain_of_steps_is_refused(chain: Any) -> None:
-    with pytest.raises(UsageError, match="wrong features: expected steps among deskew, each once"):
+    with pytest.raises(UsageError, match="wrong features: expected any of deskew, each at most once"):
         check_features(chain)
 
 

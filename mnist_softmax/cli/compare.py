@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @options.command(
     "compare",
-    "Say which of two weights is better, and whether by chance.",
+    "Compare two weights, with a test of significance.",
     "mnist-softmax compare released.npy weights.npy --fail-if-worse",
 )
 @click.argument("a", type=click.Path(path_type=Path))
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     type=options.FRACTION,
     default=0.05,
     show_default=True,
-    help="Below this p a difference is significant.",
+    help="A difference is significant if p is below this.",
 )
 @options.path(
     "--differences",
@@ -127,7 +127,7 @@ def _write_differences(
 
 
 def _check_gate(facts: dict[str, Any], alpha: float) -> None:
-    """Fail if b is worse than a by more than chance explains."""
+    """Fail if b is significantly worse than a."""
     accuracy_a, accuracy_b, p_value = facts["a"]["accuracy"], facts["b"]["accuracy"], facts["p_value"]
     if facts["difference"] < 0 and p_value < alpha:
         raise GateError(

@@ -1,4 +1,4 @@
-"""Config files: flat TOML, keys named as the options of the command with underscores."""
+"""Config files: flat TOML; the keys are the command's options, with underscores for dashes."""
 
 import json
 import re
@@ -15,12 +15,12 @@ from mnist_softmax.settings import FEATURE_STEPS, SETTINGS
 
 #: Options that make no sense in a file.
 _NOT_IN_A_FILE = {"config", "help", "print_config"}
-#: No honest config is longer.
+#: The most bytes of a config file.
 _LONGEST_CONFIG = 1 << 20
 
 
 def _checked(key: str, value: Any, option: click.Parameter, ctx: click.Context, path: Path) -> Any:
-    """A value of a key, if it has the type and range that the option takes."""
+    """The value of a key, checked against the type and range of its option."""
     kind, wrong = option.type, f"wrong value of {key}"
     if isinstance(kind, ListType | SettingType):
         many = isinstance(kind, ListType) and isinstance(value, list)
@@ -32,7 +32,7 @@ def _checked(key: str, value: Any, option: click.Parameter, ctx: click.Context, 
         if not isinstance(value, bool if is_flag else str):
             wanted = "true or false" if is_flag else "a string"
             raise UsageError(wrong, path, expected=wanted, got=repr(value)[:60])
-        if isinstance(value, str) and "\0" in value:  # no path, and nothing else, can hold it
+        if isinstance(value, str) and "\0" in value:  # neither a path nor any other option can hold it
             raise UsageError(wrong, path, got="a NUL character")
     try:
         option.type_cast_value(ctx, value)
@@ -46,11 +46,11 @@ def read_config(path: Path, ctx: click.Context) -> dict[str, Any]:
 
     Returns
     -------
-    Option name -> value, each of the type and in the range that the option takes.
+    Option name -> value, checked against the type and range of the option.
 
     Raises
     ------
-    UsageError : no such file, not TOML, an unknown key, a wrong type or value; the key is named.
+    UsageError : no such file, too long, not TOML, an unknown key, a wrong type or value; names the key.
     LocalIOError : the file cannot be read.
     """
     try:
@@ -94,7 +94,7 @@ def config_option(command: Any) -> Any:
 
 
 def _was_given(ctx: click.Context, name: str) -> bool:
-    """Whether an option was asked for; what the environment says of the cache is about this machine."""
+    """Whether an option was set; the environment's cache options belong to the machine and do not count."""
     source = ctx.get_parameter_source(name)
     if source is ParameterSource.ENVIRONMENT:
         return name not in {"cache_dir", "offline"}
@@ -102,10 +102,9 @@ def _was_given(ctx: click.Context, name: str) -> bool:
 
 
 def effective_config(ctx: click.Context, dataset: str | None, data_dir: Path | None) -> list[str]:
-    """The settings in force as lines of a TOML file that ``--config`` takes back.
+    """The settings in effect, as lines of a TOML file for ``--config``.
 
-    It names the data, all settings, and whatever else was asked for. A setting that follows the data and was
-    not given stands in it as a comment.
+    It has the data, all settings, and whatever else was set; a setting left to the data is a comment.
     """
     lines = []
     for param in ctx.command.params:
@@ -117,7 +116,7 @@ def effective_config(ctx: click.Context, dataset: str | None, data_dir: Path | N
         elif name in _NOT_IN_A_FILE or not (name in {*SETTINGS, *FEATURE_STEPS} or _was_given(ctx, name)):
             continue
         if value is not None:
-            # JSON's numbers, booleans and strings are TOML's, but for characters beyond ASCII.
+            # JSON's numbers, booleans and strings are valid TOML, except characters beyond ASCII.
             written = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
             lines.append(f"{name} = " + re.sub("[^ -~]", lambda c: f"\\U{ord(c[0]):08x}", written))
         elif name in SETTINGS:

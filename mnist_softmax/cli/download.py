@@ -16,14 +16,14 @@ from mnist_softmax.errors import UsageError
     type=click.Choice(list(DATASETS)),
     default="mnist",
     show_default=True,
-    envvar="MNIST_SOFTMAX_DOWNLOAD_DATASET",  # its own name, not name
+    envvar="MNIST_SOFTMAX_DOWNLOAD_DATASET",  # named after the option, not the parameter
     help="What to fetch.",
 )
 @options.path(
     "--from",
     "from_dir",
     metavar="DIR",
-    envvar="MNIST_SOFTMAX_DOWNLOAD_FROM",  # its own name, not from_dir
+    envvar="MNIST_SOFTMAX_DOWNLOAD_FROM",  # as above
     help="A folder with the .gz files, used as the only mirror.",
 )
 @click.option(
@@ -35,7 +35,7 @@ from mnist_softmax.errors import UsageError
     help="Base URL to fetch from, instead of the known mirrors; repeat it for several, tried in order. "
     "MNIST_SOFTMAX_MIRROR sets them for every command.",
 )
-@click.option("--force", is_flag=True, help="Fetch again what is cached.")
+@click.option("--force", is_flag=True, help="Fetch all files again, even if cached.")
 @options.cache
 @options.as_json
 def command(
@@ -43,7 +43,7 @@ def command(
 ) -> None:
     """Fetch a dataset's four IDX files into the cache and verify size and SHA-256 of each.
 
-    What is cached already is hashed again; only what is missing or damaged is fetched.
+    Cached files are hashed again; only missing or damaged files are fetched.
     """
     from mnist_softmax.data.cache import default_cache_dir, ensure
     from mnist_softmax.data.open import sample_files

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--min-accuracy", type=options.FRACTION, help="Exit 7 below this accuracy, a fraction from 0 to 1."
 )
 @click.option("--min-class-recall", type=options.FRACTION, help="Exit 7 if any class's recall is below this.")
-@click.option("--confusion", is_flag=True, help="Print the confusion matrix; its rows are the true class.")
+@click.option("--confusion", is_flag=True, help="Print the confusion matrix; its rows are the true classes.")
 @options.path("--predictions", metavar="FILE", help="Write a CSV: row, label, predicted, probability.")
 @options.as_json
 def command(
@@ -96,7 +96,7 @@ def _write_predictions(path: Path, evaluation: "Evaluation", split: "Split") -> 
 def _check_gates(
     scores: dict[str, Any], min_accuracy: float | None, min_class_recall: float | None, weights: Path
 ) -> None:
-    """Fail if a gate was missed; a gate passes at equality. A class with no rows has no recall to miss."""
+    """Fail if a score is below its gate. A class without rows has no recall and is left out."""
     recalls = [(entry["recall"], entry["name"]) for entry in scores["classes"] if entry["rows"]]
     recall, name = min(recalls)
     gates = (

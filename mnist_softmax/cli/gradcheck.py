@@ -17,17 +17,17 @@ from mnist_softmax.errors import GateError
     type=click.IntRange(1, 1000),
     default=64,
     show_default=True,
-    help="Training rows to take; all of them where there are fewer.",
+    help="Training rows to use; all if there are fewer.",
 )
 @options.setting("reg")
-@options.setting("seed", "Draws the rows, the weights and the velocity.")
+@options.setting("seed", "Random seed of the rows, the weights and the velocity.")
 @options.as_json
 def command(data: options.Data, rows: int, reg: float, seed: int, json: bool) -> None:
     """Check every step of the derivation numerically, on real rows and random weights.
 
-    Prints a line for each check: its equation in docs/derivation.md, the largest error, max|a - b| / max|b|,
-    and the tolerance. The gradient is compared with central differences and with the complex step in every
-    weight. Exit 7 if a check fails.
+    Prints a line for each check: its equation in docs/derivation.md, the error max|a - b| / max|b|, and the
+    tolerance. The gradient is compared with central differences and the complex step in every parameter.
+    Exits 7 if a check fails.
     """
     from mnist_softmax.proof import gradcheck
 

@@ -17,18 +17,16 @@ if TYPE_CHECKING:
 @click.argument("weights", type=click.Path(path_type=Path))
 @options.as_json
 def command(weights: Path, json: bool) -> None:
-    """Print what is known of WEIGHTS: data, features, settings, loss, history and versions.
+    """Print the receipt of WEIGHTS: data, features, settings, loss, history and versions.
 
-    With --json the receipt is printed as it stands in the file.
+    With --json the receipt is printed as it is in the file.
     """
     from mnist_softmax.records.receipt import encode
     from mnist_softmax.runs.model import load
 
     model = load(weights)
     if model.receipt is None:
-        raise WeightsError(
-            "no receipt", weights, remedy="nothing is known of these weights but their numbers"
-        )
+        raise WeightsError("no receipt", weights, remedy="how these weights were trained is unknown")
     if json:
         output.emit_json(encode(model.receipt))
         return

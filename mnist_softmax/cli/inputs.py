@@ -1,4 +1,4 @@
-"""What a command reads: rows, weights, mirrors; and the check that it writes over none of it."""
+"""What a command reads: rows, weights, mirrors; and the check that it overwrites none of it."""
 
 import os
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def open_split(
     data: "Data", split: str, source: "Source | None" = None, patience: "Patience | None" = None
 ) -> "Split":
-    """Open a split of `source`, else of the data named, else of mnist; with a bar while it is fetched."""
+    """Open a split of `source`, else of the data named, else of mnist; draw a bar while fetching."""
     from mnist_softmax.data import open as opening
     from mnist_softmax.data.download import NORMAL
 
@@ -45,12 +45,12 @@ def mirrors_from_environment() -> list[str] | None:
 
 
 def load_model(path: Path) -> "Model":
-    """Read weights; warn where nothing says what their images go through."""
+    """Read weights; warn if they have no receipt."""
     from mnist_softmax.runs.model import load
 
     model = load(path)
     if model.receipt is None:
-        output.warn(f"no receipt in the weights: they are read as weights of plain pixels: {path}")
+        output.warn(f"no receipt in the weights, so they are applied to plain pixels: {path}")
     return model
 
 
@@ -60,7 +60,7 @@ def check_outputs(
     outputs: Sequence[Path | None],
     weights: Sequence[Path] = (),
 ) -> None:
-    """Refuse outputs in the place of anything that the command reads: config, data, weights, checkpoints.
+    """Refuse to overwrite anything that the command reads: config, data, weights, checkpoints.
 
     Raises
     ------

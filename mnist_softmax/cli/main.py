@@ -58,8 +58,8 @@ class _LazyGroup(click.Group):
 def cli() -> None:
     """Train softmax regression on MNIST with the gradient derived by hand.
 
-    Exit codes: 0 done, 2 wrong usage, 3 no mirror delivered, 4 wrong data, 5 local trouble, 6
-    wrong weights, 7 a quality gate was missed or training diverged.
+    Exit codes: 0 success, 2 wrong usage, 3 no mirror delivered, 4 wrong data, 5 local I/O error,
+    6 wrong weights, 7 a quality gate was missed or training diverged.
     """
 
 
@@ -76,8 +76,8 @@ def _run() -> int:
         return _report(error)
     except OSError as error:
         # Anything else that the system refused.
-        where = error.filename if isinstance(error.filename, str | os.PathLike) else "local input or output"
-        return _report(LocalIOError("failed", where, got=error.strerror or error))
+        where = error.filename if isinstance(error.filename, str | os.PathLike) else "unknown file"
+        return _report(LocalIOError("input or output failed", where, got=error.strerror or error))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, made from the table of settings where they are hyperparameters."""
+"""Options that several commands share; those of hyperparameters are made from the table of settings."""
 
 import functools
 from collections.abc import Callable
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 Decorator = Callable[[Any], Any]
 
-#: Under this name a command's context remembers the config file that it was given.
+#: The key in `Context.meta` of the config file that a command was given.
 CONFIG = "mnist_softmax.config"
 
 
 def command(name: str, short_help: str, *examples: str) -> Decorator:
-    """A command of click's whose help ends with examples."""
+    """A click command whose help ends with examples."""
     epilog = "\n".join(["\b", "Example:", *(f"  {example}" for example in examples)])
     return click.command(name, short_help=short_help, epilog=epilog)
 
 
 class SettingType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
-    """What a `Setting` takes, as a type of click's."""
+    """The values of a `Setting`, as a click type."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.name = {float: "float", int: "integer", str: "text"}[setting.kind]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value as the setting has it, or fail with what was expected."""
+        """Return the value as a float, int or str, or fail with what was expected."""
         try:
             return self.setting.parse(value) if isinstance(value, str) else self.setting.check(value)
         except UsageError:
@@ -44,7 +44,7 @@ class SettingType(click.ParamType):  # type: ignore[type-arg]  # generic from cl
 
 
 class ListType(click.ParamType):  # type: ignore[type-arg]
-    """Values of a setting, separated by commas; in a config file one or a list."""
+    """Values of a setting, separated by commas; in a config file one value or a list."""
 
     name = "list"
 
@@ -54,7 +54,7 @@ class ListType(click.ParamType):  # type: ignore[type-arg]
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[Any, ...]:
-        """Return the values as a tuple, or fail with the one that was wrong."""
+        """Return the values as a tuple, or fail with the wrong one."""
         parts = value.split(",") if isinstance(value, str) else value
         parts = parts if isinstance(parts, list | tuple) else [parts]
         if not parts:
@@ -67,13 +67,13 @@ FRACTION = SettingType(Setting("fraction", float, 0.0, "", high=1))
 
 
 def setting(name: str, help_text: str = "", *, as_list: bool = False) -> Decorator:
-    """The option of a setting; `as_list` for several values of one that is swept."""
+    """The option of a setting; with `as_list` it takes several values."""
     entry = SETTINGS[name]
     kind: Any = click.Choice(entry.choices) if entry.choices else SettingType(entry)
     text = help_text or entry.help + (f" Default: {entry.follows}." if entry.follows else "")
     default = entry.default
     if as_list:
-        kind, default, text = ListType(kind), str(default), f"{text.rstrip('.')}; several by commas."
+        kind, default, text = ListType(kind), str(default), f"{text.rstrip('.')}; a comma-separated list."
     flag = "--" + name.replace("_", "-")
     return click.option(flag, name, type=kind, default=default, show_default=True, help=text)
 
@@ -90,7 +90,7 @@ def settings(command: Any) -> Any:
 
 
 def sweep(command: Any) -> Any:
-    """The same with a list for each setting that is swept; the command gets `settings` and `lists`."""
+    """Like `settings`, with a list for each swept setting; the command gets `settings` and `lists`."""
 
     @functools.wraps(command)
     def with_settings(*args: Any, **options: Any) -> Any:
@@ -102,7 +102,7 @@ def sweep(command: Any) -> Any:
 
 
 def _added(command: Any, options: list[Decorator]) -> Any:
-    """A command with some options before its own, in this order."""
+    """Add options to a command, in this order and before its own."""
     for option in reversed(options):
         command = option(command)
     return command
@@ -116,7 +116,7 @@ def path(*names: str, **attributes: Any) -> Decorator:
 as_json = click.option("--json", is_flag=True, help="Print one JSON object on stdout.")
 weights = click.argument("weights", type=click.Path(path_type=Path), default="weights.npy")
 split = click.option(
-    "--split", type=click.Choice(["test", "train"]), default="test", show_default=True, help="Which rows."
+    "--split", type=click.Choice(["test", "train"]), default="test", show_default=True, help="Rows to use."
 )
 
 
@@ -137,7 +137,7 @@ def features(command: Any) -> Any:
 
 @dataclass(frozen=True)
 class Data:
-    """The options that say which data is read and how it is fetched; `source` None where none is named."""
+    """The options that say which data to read and how to fetch it; `source` is None if none was named."""
 
     source: "Source | None"
     cache_dir: Path | None
@@ -174,14 +174,14 @@ def cache(command: Any) -> Any:
                 is_flag=True,
                 envvar="MNIST_SOFTMAX_OFFLINE",
                 show_envvar=True,
-                help="Never use the network: what is not cached is an error.",
+                help="Never use the network; fail if data is not cached.",
             ),
         ],
     )
 
 
 def data(default: str) -> Decorator:
-    """``--dataset``, ``--data-dir`` and the cache's options; `default` says what is used without them."""
+    """``--dataset``, ``--data-dir`` and the cache's options; `default` is the help's word for the default."""
     options = [
         click.option(
             "--dataset",
@@ -194,9 +194,9 @@ def data(default: str) -> Decorator:
 
 
 def _chosen_source(dataset: str | None, data_dir: Path | None) -> "Source | None":
-    """What --dataset or --data-dir asks for; None where neither is given.
+    """The data that --dataset or --data-dir names; None if neither is set.
 
-    The two count as one option: where both are set, the command line wins over the environment, and that over
+    The two count as one option: if both are set, the command line wins over the environment, and that over
     the config file.
 
     Raises

@@ -17,7 +17,7 @@ PROGRAM = "mnist-softmax"
 
 
 class _Stdout(io.FileIO):
-    """Standard output that says what is wrong with it, once, instead of failing again at exit."""
+    """Standard output that reports a failed write once, instead of failing again at exit."""
 
     _failed = False
 
@@ -35,14 +35,14 @@ class _Stdout(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Give the three standard streams the behaviour that the rest of the program relies on.
+    """Make the three standard streams behave as the rest of the program expects.
 
     Raises
     ------
     LocalIOError : stdout is closed.
     """
     closed = [fd for fd in (0, 1, 2) if not _is_open(fd)]
-    # A file opened later must not become stdout or stderr by taking a free number.
+    # A file opened later must not take the number of a closed stream and become stdout or stderr.
     for _ in closed:
         os.open(os.devnull, os.O_RDWR)
     if 1 in closed or sys.stdout is None:
@@ -67,18 +67,18 @@ def emit(text: str) -> None:
 
 
 def emit_drawing(line: str) -> None:
-    """Print a line with the colour codes that `views` gave it."""
+    """Print a line of a drawing, with its colour codes."""
     sys.stdout.write(line + "\n")
 
 
 def emit_json(value: Mapping[str, Any] | bytes) -> None:
-    """Print one JSON object on stdout in ASCII, whatever the terminal; bytes hold one that is written out."""
+    """Print one JSON object on stdout, always in ASCII; bytes are an object already encoded."""
     text = value.decode() if isinstance(value, bytes) else json.dumps(value, allow_nan=False)
     emit(re.sub("[^ -~]", lambda c: json.dumps(c[0])[1:-1], text))
 
 
 def emit_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under a header, each column as wide as it needs; a column of names stands on the left."""
+    """Print rows under a header, each column as wide as it needs; the column "name" is left-aligned."""
     lines = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
@@ -90,7 +90,7 @@ def emit_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 def note(text: str) -> None:
     """Print a line on stderr, above a bar if one is drawn; control characters in it are escaped.
 
-    A stderr that is closed or full stops nothing.
+    A closed or full stderr is ignored.
     """
     text = one_line(text)
     with suppress(OSError, ValueError, AttributeError):
@@ -107,7 +107,7 @@ def warn(text: str) -> None:
 
 
 def fail(text: str) -> None:
-    """Print the one line that an error is."""
+    """Print an error."""
     note(f"{PROGRAM}: error: {text}")
 
 
@@ -116,7 +116,7 @@ _bars: list[Any] = []
 
 @contextmanager
 def progress_bar(total: int, what: str, unit: str) -> Iterator[Callable[[int], object]]:
-    """Draw a bar on stderr while the block runs, if stderr is a terminal; yields what moves it on."""
+    """Draw a bar on stderr while the block runs, if stderr is a terminal; yields what advances it."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -136,7 +136,7 @@ def progress_bar(total: int, what: str, unit: str) -> Iterator[Callable[[int], o
 
 @contextmanager
 def download_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Turn reports of a file's name, its bytes so far and in all into one bar at a time."""
+    """Draw one bar at a time; yields a function of a file's name, its bytes so far and its total bytes."""
     name, done, advance = "", 0, None
     with ExitStack() as stack:
 

@@ -31,11 +31,11 @@ _LONGEST_STDIN = 256 << 20
 @click.option("--show", is_flag=True, help="Draw what the model sees: the picture as an MNIST image.")
 @click.option("--json", is_flag=True, help="Print one JSON object per image, a line each.")
 def command(images: tuple[str, ...], weights: Path, show: bool, json: bool) -> None:
-    """Recognise the digit in each IMAGE: PNG, JPEG and whatever Pillow reads; - is stdin.
+    """Recognise the digit in each IMAGE: PNG, JPEG or whatever Pillow reads; - is stdin.
 
-    A picture of one digit of any size, light on dark or dark on light, is first made an MNIST image as its
-    authors made theirs: cropped, scaled into a 20x20 box, and centred by its centre of mass in 28x28
-    (docs/preparation.md). Exits 4 if an image cannot be read or shows no digit; the others are still done.
+    Each picture has one digit, of any size, light on dark or dark on light. It is first prepared as MNIST's
+    authors prepared theirs: cropped, scaled into a 20x20 box, and centred by its centre of mass in 28x28
+    (docs/preparation.md). Exits 4 if an image cannot be read or shows no digit; the others are still read.
     Needs Pillow: pip install 'mnist-softmax[images]'.
     """
     from mnist_softmax.data.split import Source
@@ -85,7 +85,7 @@ def _read(source: str, height: int, width: int) -> "Normalized":
         if source == "-":
             if sys.stdin is None:
                 raise DataError("the picture cannot be read", "-", got="a closed stdin")
-            # Pillow seeks, which a pipe cannot. One byte more than is allowed tells a file that is too long.
+            # Pillow seeks, which a pipe cannot. One byte more than allowed shows that a file is too long.
             file = io.BytesIO(sys.stdin.buffer.read(_LONGEST_STDIN + 1))
             if file.getbuffer().nbytes > _LONGEST_STDIN:
                 raise DataError("the picture is too large", "-", expected=f"at most {_LONGEST_STDIN} bytes")
@@ -119,7 +119,7 @@ def _print(source: str, probabilities: "NDArray[np.float64]", names: list[str]) 
 
 
 def _report(failures: list[MnistSoftmaxError]) -> None:
-    """A line for each image that failed; one that cannot be read outranks one that does not exist."""
+    """Print a line for each image that failed, and raise the last error with the highest exit code."""
     if not failures:
         return
     last = max(range(len(failures)), key=lambda i: (failures[i].exit_code, i))

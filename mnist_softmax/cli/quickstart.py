@@ -16,7 +16,7 @@ _OUT = Path("quickstart.npy")
 def command(data: options.Data) -> None:
     """Get MNIST, train, evaluate, and say what to do next.
 
-    Where no mirror answers, the sample that is built into the program stands in for MNIST.
+    If MNIST cannot be fetched, the built-in sample takes its place.
     """
     from mnist_softmax.data.cache import default_cache_dir
     from mnist_softmax.data.download import QUICK
@@ -29,7 +29,7 @@ def command(data: options.Data) -> None:
         split = inputs.open_split(data, "train", patience=QUICK)
     except (DownloadError, DataError) as error:
         output.warn(f"{error}")
-        output.warn("MNIST could not be fetched: going on with mnist-sample, a built-in sixth of it")
+        output.warn("MNIST could not be fetched; continuing with mnist-sample, a built-in sixth of it")
         split = inputs.open_split(data, "train", Source(dataset="mnist-sample"))
     model = train_and_report(split, Settings(), (), _OUT)
     output.emit("")

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 )
 @options.weights
 @options.path(
-    "--data-dir", metavar="DIR", help="Where the same files are now, if not where the receipt has them."
+    "--data-dir", metavar="DIR", help="Where the same files are now, if not where the receipt says."
 )
 @options.cache
-@click.option("--dry-run", is_flag=True, help="Print the train command that does the same, and stop.")
+@click.option("--dry-run", is_flag=True, help="Print the train command that does the same, and exit.")
 @options.as_json
 @click.pass_context
 def command(ctx: click.Context, /, weights: Path, data: options.Data, dry_run: bool, json: bool) -> None:
     """Train WEIGHTS (default: weights.npy) again as their receipt says, and compare.
 
-    Nothing is written. With the same versions on the same type of processor the array must be the same to the
-    byte. With others, which are named, no weight may be off by more than 1e-4 of the largest one, and neither
-    loss nor accuracies by more than 0.001. Otherwise the exit code is 7.
+    Writes nothing. With the same versions on the same type of processor the array must be identical. With
+    others, which are printed, a weight may differ by 1e-4 of the largest one, and loss and accuracies by
+    0.001. Exits 7 if a difference is larger.
     """
     from mnist_softmax.runs import reproduce
     from mnist_softmax.runs.model import load
@@ -65,7 +65,7 @@ def command(ctx: click.Context, /, weights: Path, data: options.Data, dry_run: b
 
 
 def _print_command(ctx: click.Context, model: "Model", source: "Source", *, json: bool) -> None:
-    """Print the command, as a shell takes it. It writes beside the weights, never over them."""
+    """Print the command, quoted for a shell. It writes to a file beside the weights, never over them."""
     from mnist_softmax.records.receipt import train_arguments
     from mnist_softmax.runs.reproduce import receipt_of
 
@@ -92,4 +92,4 @@ def _print(weights: Path, outcome: "Outcome", seconds: float) -> None:
         text += f", accuracy on the rows trained on {was}, again {now}"
     output.emit(text)
     for name, (there, here) in outcome.versions.items():
-        output.emit(f"not the same: {name} {there or 'unknown'} in the receipt, {here or 'unknown'} here")
+        output.emit(f"different {name}: {there or 'unknown'} in the receipt, {here or 'unknown'} here")

@@ -19,13 +19,13 @@ from mnist_softmax.errors import UsageError
 )
 @options.weights
 @click.option("--index", type=int, metavar="N", help="Draw this row, counted from 0, and its probabilities.")
-@click.option("--mistakes", is_flag=True, help="Draw the mistakes that the model is surest of.")
+@click.option("--mistakes", is_flag=True, help="Draw the most confident mistakes.")
 @click.option(
     "--limit",
     type=click.IntRange(1),
     default=10,
     show_default=True,
-    help="With --mistakes: how many of them.",
+    help="How many mistakes to draw.",
 )
 @options.data("what the receipt names, else mnist")
 @options.split
@@ -34,15 +34,15 @@ from mnist_softmax.errors import UsageError
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
     show_default=True,
-    help="In colour, or in plain characters; auto is in colour on a terminal.",
+    help="Colour or plain characters; auto uses colour on a terminal.",
 )
 def command(
     weights: Path, index: int | None, mistakes: bool, limit: int, data: options.Data, split: str, color: str
 ) -> None:
     """Draw in the terminal what WEIGHTS (default: weights.npy) learned: a picture of each class's weights.
 
-    A pixel speaks for the class where its weight is orange, or + * #, and against it where it is blue, or
-    . - =. With --index one row of the data is drawn instead, with --mistakes several.
+    Ink on orange pixels (in plain text + * #) speaks for the class, ink on blue ones (. - =) against it. With
+    --index one row of the data is drawn instead, with --mistakes several.
     """
     from mnist_softmax.runs import score
     from mnist_softmax.views import show

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
-#: A clean-up takes milliseconds. One that hangs is cut off, so that two seconds are never exceeded.
+#: A clean-up takes milliseconds. One that hangs is cut off, so that the program ends within two seconds.
 _CLEAN_UP_SECONDS = 1.5
 _AGAIN_SECONDS = 0.01
 
@@ -24,7 +24,7 @@ class Stopped(SystemExit):
 
 
 def handle(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    """Answer SIGINT and SIGTERM by `handler`, unless they are ignored, as under nohup."""
+    """Handle SIGINT and SIGTERM by `handler`, unless they are ignored, as under nohup."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
@@ -38,7 +38,7 @@ def die(number: int, _frame: FrameType | None = None) -> NoReturn:
 
 
 def stop(number: int, _frame: FrameType | None) -> NoReturn:
-    """Raise `Stopped`; a second signal, or the end of the time for cleaning up, stops at once."""
+    """Raise `Stopped`; a second signal, or a clean-up that takes too long, ends the process at once."""
     handle(die)
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, lambda *_: die(number))
@@ -47,7 +47,7 @@ def stop(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def unraisable(lost: "UnraisableHookArgs") -> None:
-    """Raise a `Stopped` again that came where Python drops exceptions, as in a ``__del__``."""
+    """Raise `Stopped` again if it came where Python drops exceptions, as in a ``__del__``."""
     if isinstance(lost.exc_value, Stopped) and hasattr(signal, "setitimer"):
         number = lost.exc_value.signal_number
         signal.signal(signal.SIGALRM, lambda *_: stop(number, None))

@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Train every combination of the lists at once and rank them by validation accuracy.
 
-    The models share their batches, so that each costs a fraction of a run of its own. With --out the best
-    one is trained once more, alone: its file equals that of `mnist-softmax train`, to the byte.
+    The models share their batches, so each costs a fraction of a run of its own. With --out the best one is
+    trained once more, alone: its file equals that of `mnist-softmax train`, byte for byte.
     """
     from mnist_softmax.records.checkpoint import checkpoint_path
     from mnist_softmax.runs.fit import fit
@@ -64,7 +64,7 @@ def command(
             best = fit(split, winner, features, out=out, on_rows=advance)
     _report(ranking, split, settings.epochs, as_json=json, complete=True, best=best)
     if all(combination.diverged for combination in ranking):
-        raise GateError("every model diverged", expected="a finite loss", remedy="try smaller --lr")
+        raise GateError("every model diverged", expected="a finite loss", remedy="try a smaller --lr")
 
 
 def _train(
@@ -73,7 +73,7 @@ def _train(
     features: tuple[str, ...],
     outcomes: "dict[Settings, Outcome]",
 ) -> None:
-    """Train the models with a bar; keep what is known of each in `outcomes`, also when it is interrupted."""
+    """Train the models with a bar; `outcomes` has the latest of each, even after an interruption."""
     from mnist_softmax.runs import sweep
 
     settled = [model.for_rows(len(split.labels)) for model in models]

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 @options.data("mnist")
 @options.settings
 @options.features
-@options.path("--out", default="weights.npy", show_default=True, help="Where the weights go.")
+@options.path("--out", default="weights.npy", show_default=True, help="Where to save the weights.")
 @options.path("--log", help="Write one JSON object per epoch to this file.")
 @click.option(
-    "--resume", is_flag=True, help="Go on from the checkpoint of an interrupted run, if there is one."
+    "--resume", is_flag=True, help="Continue from the checkpoint of an interrupted run, if there is one."
 )
-@click.option("--print-config", is_flag=True, help="Print the settings as a config file, and stop.")
+@click.option("--print-config", is_flag=True, help="Print the settings as a config file, and exit.")
 @options.as_json
 @click.pass_context
 def command(
@@ -47,8 +47,8 @@ def command(
 ) -> None:
     """Train softmax regression by minibatch gradient descent.
 
-    Every option can also be set in a config file or by environment, such as MNIST_SOFTMAX_TRAIN_LR=0.1; the
-    command line wins over the environment, and that over the file.
+    Every option can also be set in a config file or by an environment variable, such as
+    MNIST_SOFTMAX_TRAIN_LR=0.1. The command line wins over the environment, and that over the file.
     """
     from mnist_softmax.records.checkpoint import checkpoint_path
 
@@ -72,7 +72,7 @@ def train_and_report(
     resume: bool = False,
     as_json: bool = False,
 ) -> "Model":
-    """Train with a bar and a line per epoch, save, and print what was reached."""
+    """Train with a bar and a line per epoch, save, and print the result."""
     from mnist_softmax.runs.fit import fit
 
     def show(entry: "Epoch") -> None:

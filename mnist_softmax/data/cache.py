@@ -1,9 +1,9 @@
-"""Where datasets live on disk; makes sure that one is there and right.
+"""The cache: keeps datasets on disk, complete and verified.
 
 ``<cache>/<dataset>/`` holds the four ``.gz`` files, the four IDX files unpacked from them, and a stamp: size,
-modification time, inode and SHA-256 of each of the eight as they were when they were last hashed. Where
-these still agree, nothing is opened, locked or written. Everything else happens under a lock that saves work
-but is not needed for correctness: a file is renamed into place, and only once it is verified.
+modification time, inode and SHA-256 of all eight when they were last hashed. While these agree, only the
+stamp is opened, and nothing is locked or written. Everything else happens under a lock. The lock saves work
+but is not needed for correctness: a file is verified before it is renamed into place.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ _LARGEST_STAMP = 1 << 16
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """A file as it was when it was hashed; `sha256` is "" where the size alone says that it is damaged."""
+    """A file as it was when it was hashed; `sha256` is "" if its size was already wrong."""
 
     size: int
     mtime_ns: int
@@ -59,13 +59,13 @@ class _Stamp(msgspec.Struct, frozen=True):
     version: Literal[1] = 1
 
 
-#: Puts a verified .gz in place; gets what is there now. Returns where the new one came from.
+#: Puts a verified .gz at a path; takes the entry of what is there now. Returns the source of the new one.
 _Obtain = Callable[[DataFile, Path, _Entry | None], str]
 
 
 @dataclass(frozen=True)
 class CachedFile:
-    """One file of a dataset that is there and right.
+    """One verified file of a dataset.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class CachedFile:
     gz_path, path : the file as served, and unpacked.
     bytes, sha256 : size and SHA-256 of the ``.gz``.
     raw_sha256 : SHA-256 of the unpacked file.
-    source : the URL or path that it came from just now, or "cache".
+    source : the URL or path that it was just fetched from, "cache", or "built in".
     """
 
     name: str
@@ -86,7 +86,7 @@ class CachedFile:
 
 
 class Fetching(TypedDict, total=False):
-    """The arguments of `ensure` that say how to get at what is missing."""
+    """The arguments of `ensure` that say how to fetch what is missing."""
 
     mirrors: Sequence[str] | None
     offline: bool
@@ -96,7 +96,7 @@ class Fetching(TypedDict, total=False):
 
 
 def default_cache_dir() -> Path:
-    """The user's cache folder for this program, as the platform has it."""
+    """The user's cache folder for this program, by the platform's convention."""
     from platformdirs import user_cache_path
 
     return user_cache_path("mnist-softmax", appauthor=False)
@@ -115,14 +115,14 @@ def ensure(
     progress: Progress = ignore,
     notify: Notify = ignore,
 ) -> dict[str, CachedFile]:
-    """Make sure that ``cache_dir/dataset.name`` holds the dataset, packed and unpacked, and is right.
+    """Make sure that ``cache_dir/dataset.name`` holds the dataset, packed, unpacked and verified.
 
     Parameters
     ----------
     mirrors : base URLs, in the order to try; None for the dataset's own.
     from_dir : a folder to copy the ``.gz`` files from, instead of any mirror.
     offline : open no socket; `from_dir` is still used.
-    force : fetch all files anew.
+    force : fetch all files again.
     rehash : hash all files, whatever the stamp says.
 
     Returns
@@ -131,16 +131,17 @@ def ensure(
 
     Raises
     ------
-    UsageError : a mirror is no URL, `from_dir` does not exist, or `cache_dir` is not a folder.
+    UsageError : a mirror is not a URL, `from_dir` does not exist, `cache_dir` is not a folder, or `force` and
+        `offline` are set without `from_dir`.
     DownloadError : no mirror delivered, or a file is missing and `offline` is set.
     DataError : every mirror delivered wrong bytes, or a file is damaged and `offline` is set.
-    LocalIOError : the cache cannot be read or, where that is needed, written or locked in time.
+    LocalIOError : the cache cannot be read or locked in time, or a new file cannot be written.
     """
     bases = [mirror_base(url) for url in (dataset.mirrors if mirrors is None else mirrors)]
     if from_dir is not None and not from_dir.is_dir():
         raise UsageError("no such folder", from_dir)
     if force and offline and from_dir is None:
-        raise UsageError("cannot fetch anew while offline", dataset.name, remedy="drop --force or --offline")
+        raise UsageError("cannot fetch again while offline", dataset.name, remedy="drop --force or --offline")
     folder = cache_dir / dataset.name
     trusting = not (force or rehash)
     if trusting and (warm := _warm(dataset, folder)):
@@ -209,7 +210,7 @@ def _unavailable(file: DataFile, path: Path, found: _Entry | None) -> MnistSoftm
 def _repair(
     dataset: Dataset, folder: Path, obtain: _Obtain, *, force: bool, notify: Notify
 ) -> dict[str, CachedFile]:
-    """Hash all files, replace what is not right, and write the stamp."""
+    """Hash all files, replace what is missing or damaged, and write the stamp."""
     entries: dict[str, _Entry] = {}
     cached = {}
     for file in dataset.files:
@@ -228,7 +229,7 @@ def _repair(
         entries[file.name] = found
         cached[file.name] = _cached(file, folder, found.sha256, source)
     if entries != _read_stamp(folder):
-        # The stamp only saves time: a cache that cannot be written works without.
+        # The stamp only saves time: a cache that cannot be written works without it.
         with suppress(LocalIOError, UsageError), atomic_write(folder / _STAMP) as out:
             out.write(msgspec.json.encode(_Stamp(entries)))
     return cached
@@ -240,7 +241,7 @@ def _cached(file: DataFile, folder: Path, raw_sha256: str, source: str) -> Cache
 
 
 def _warm(dataset: Dataset, folder: Path) -> dict[str, CachedFile] | None:
-    """The dataset, if its files still are as they were when they were hashed. Opens nothing but the stamp."""
+    """The dataset, if no file has changed since it was hashed, else None. Opens nothing but the stamp."""
     stamp, cached = _read_stamp(folder), {}
     for file in dataset.files:
         raw = stamp.get(file.name)
@@ -259,7 +260,7 @@ def _warm(dataset: Dataset, folder: Path) -> dict[str, CachedFile] | None:
 
 
 def _read_stamp(folder: Path) -> dict[str, _Entry]:
-    """Entries of the stamp by file name; empty where there is no stamp that can be read."""
+    """Entries of the stamp by file name; empty if the stamp is missing or unreadable."""
     path = folder / _STAMP
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
@@ -271,10 +272,9 @@ def _read_stamp(folder: Path) -> dict[str, _Entry]:
 
 
 def _hashed(path: Path, size: int) -> _Entry | None:
-    """A file as it is now, or None if there is none.
+    """Hash a file; None if there is none.
 
-    The status is taken from the open file, before it is hashed: whatever is written or renamed to `path`
-    from then on does not agree with the entry.
+    The status is read first, from the open file: the entry matches nothing written or moved to `path` later.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -290,8 +290,8 @@ def _hashed(path: Path, size: int) -> _Entry | None:
 
 
 def _hashed_again(path: Path, size: int, sha256: str) -> _Entry:
-    """What was just written, read back."""
+    """Read back what was just written."""
     found = _hashed(path, size)
     if found is None or found.sha256 != sha256:
-        raise LocalIOError("not what was just written", path, remedy="look for a failing disk")
+        raise LocalIOError("the file differs from what was just written", path, remedy="check the disk")
     return found

@@ -1,4 +1,4 @@
-"""The known datasets: files, sizes, hashes, mirrors, class names. The facts stand in ``catalog.toml``."""
+"""The known datasets: files, sizes, hashes, mirrors, class names. The facts are in ``catalog.toml``."""
 
 import tomllib
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ TRAIN_LABELS = "train-labels-idx1-ubyte"
 TEST_IMAGES = "t10k-images-idx3-ubyte"
 TEST_LABELS = "t10k-labels-idx1-ubyte"
 
-#: Split name -> (image file, label file). Every dataset has them, so each has a folder of its own.
+#: Split name -> (image file, label file). All datasets use these names, so each has a folder of its own.
 SPLIT_FILES = {"train": (TRAIN_IMAGES, TRAIN_LABELS), "test": (TEST_IMAGES, TEST_LABELS)}
 
 
@@ -24,7 +24,7 @@ class DataFile:
     name : canonical name without ``.gz``.
     gz_bytes, gz_sha256 : size and SHA-256 (hex) of the ``.gz`` file.
     raw_bytes : size of the unpacked IDX file.
-    raw_sha256 : SHA-256 of the unpacked file, or None where nobody has published it.
+    raw_sha256 : SHA-256 of the unpacked file, or None if nobody has published it.
     """
 
     name: str

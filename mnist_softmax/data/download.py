@@ -1,4 +1,4 @@
-"""One verified file from a list of mirrors, or from a folder."""
+"""Fetch one verified file from a list of mirrors, or from a folder."""
 
 import hashlib
 import heapq
@@ -27,29 +27,29 @@ __all__ = [
     "mirror_base",
 ]
 
-#: Called with the file's name, the bytes so far and the bytes in all.
+#: Called with the file's name, the bytes so far and the total bytes.
 Progress = Callable[[str, int, int], None]
-#: Called with a line for the reader, such as why a mirror failed and what happens next.
+#: Called with a line for the user, such as why a mirror failed and what happens next.
 Notify = Callable[[str], None]
 
 
 def ignore(*_: object) -> None:
-    """The Progress and the Notify of a caller who wants neither."""
+    """A Progress and a Notify that does nothing."""
 
 
-#: The share of the usual patience that a first try still gets when earlier files used up the budget.
+#: The least share of `slow_seconds` that a first try gets, even when earlier files used up the budget.
 _LEAST_SHARE = 0.05
 _REMEDY = "try again later, or name another source with --mirror URL, --from DIR or MNIST_SOFTMAX_MIRROR"
 
 
 @dataclass
 class Experience:
-    """What one run has learnt about its mirrors (base URLs); `fetch` keeps it up to date from file to file.
+    """What one run has learnt about its mirrors (base URLs); `fetch` updates it from file to file.
 
     Attributes
     ----------
-    delivered : the mirror that delivered last, which is asked first.
-    hopeless : mirrors that are not asked again, and why: no such name, or never an answer.
+    delivered : the mirror that delivered last; it is tried first.
+    hopeless : mirrors that are not tried again, and why: the name does not resolve, or no answer came.
     lost_seconds : time spent on failures so far.
     """
 
@@ -59,14 +59,14 @@ class Experience:
 
 
 def _shown(url: str) -> str:
-    """`url` without the user and password that it may hold."""
+    """`url` without user name and password."""
     scheme, slashes, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     return scheme + slashes + authority.rpartition("@")[2] + slash + path
 
 
 def mirror_base(url: str) -> str:
-    """`url` as a base that file names are added to.
+    """`url` with a slash at the end, so that file names can be added.
 
     Raises
     ------
@@ -92,17 +92,17 @@ def fetch(
     notify: Notify = ignore,
     experience: Experience | None = None,
 ) -> str:
-    """Write `file`, packed as served, to `target` once its size and SHA-256 are right.
+    """Fetch `file`, packed, and write it to `target` if its size and SHA-256 are right.
 
     Every mirror is tried once, in order, before any is tried again.
 
     Returns
     -------
-    The URL that delivered (without credentials).
+    The URL that delivered it (without credentials).
 
     Raises
     ------
-    UsageError : a mirror is not an http or https URL, or there is none, or `target` cannot be a file.
+    UsageError : a mirror is not an http or https URL, there is no mirror, or `target` cannot be a file.
     DownloadError : no mirror delivered.
     DataError : every mirror delivered a complete body with the wrong size or hash.
     LocalIOError : `target` cannot be written.
@@ -111,9 +111,9 @@ def fetch(
     bases = sorted(dict.fromkeys(map(mirror_base, mirrors)), key=lambda base: base != known.delivered)
     if not bases:
         raise UsageError("no mirror to fetch from", file.gz_name, remedy="name one with --mirror URL")
-    check_writable_target(target)  # before a byte is asked for
+    check_writable_target(target)  # before anything is requested
     failures = {base: AttemptError(known.hopeless[base]) for base in bases if base in known.hopeless}
-    # (not before this time, place in the list, number of the try, mirror): a first try is due at once.
+    # (due time, place in the list, number of the try, mirror): a first try is due at once.
     pending = [(0.0, place, 1, base) for place, base in enumerate(bases) if base not in known.hopeless]
     while pending:
         due, _, attempt, base = turn = heapq.heappop(pending)
@@ -156,7 +156,7 @@ def fetch(
 def _another_try(
     turn: tuple[float, int, int, str], failure: AttemptError, patience: Patience
 ) -> tuple[float, int, int, str] | None:
-    """When to try the mirror of `turn` again, or None. Wrong bytes are asked for twice at most."""
+    """The next turn of the mirror of `turn`, or None. Wrong bytes are retried once at most."""
     _, place, attempt, base = turn
     if not failure.retry or attempt >= (min(2, patience.tries) if failure.wrong else patience.tries):
         return None
@@ -181,7 +181,7 @@ def _all_failed(file: DataFile, failures: dict[str, AttemptError]) -> DownloadEr
 
 
 def copy_from(file: DataFile, folder: Path, target: Path) -> str:
-    """Copy `file`, packed, from a folder to `target` once its size and SHA-256 are right. No network.
+    """Copy `file`, packed, from a folder to `target` if its size and SHA-256 are right. No network.
 
     Returns
     -------
@@ -189,7 +189,7 @@ def copy_from(file: DataFile, folder: Path, target: Path) -> str:
 
     Raises
     ------
-    UsageError : no such folder.
+    UsageError : no such folder, or `target` cannot be a file.
     DownloadError : the folder does not hold the file.
     DataError : the file has the wrong size or hash.
     LocalIOError : the file cannot be read, or `target` cannot be written.
@@ -217,7 +217,7 @@ def copy_from(file: DataFile, folder: Path, target: Path) -> str:
 
 
 def _what_is_wrong(file: DataFile, body: bytes | bytearray) -> str:
-    """What was got, or "" if that is the file. `body` was read up to one byte more than it should have."""
+    """What `body` is instead of `file`, or "" if it is right. At most one byte too many was read."""
     if len(body) > file.gz_bytes:
         return f"more than {file.gz_bytes} bytes"
     digest = hashlib.sha256(body).hexdigest()
@@ -225,7 +225,7 @@ def _what_is_wrong(file: DataFile, body: bytes | bytearray) -> str:
 
 
 def _attempt(url: str, file: DataFile, patience: Patience, progress: Progress) -> bytearray:
-    """The right bytes of `file`, or AttemptError."""
+    """The verified bytes of `file`, or AttemptError."""
 
     def on_bytes(count: int) -> None:
         progress(file.name, min(count, file.gz_bytes), file.gz_bytes)
@@ -237,6 +237,6 @@ def _attempt(url: str, file: DataFile, patience: Patience, progress: Progress) -
     if body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise AttemptError("a web page, not the file: it looks like a proxy or a login page", wrong=wrong)
     if len(body) < file.gz_bytes and not end_is_marked:
-        # Closing the connection is a legal end, but nothing tells it from a connection that broke.
+        # Closing the connection is a legal end, but cannot be told from a broken connection.
         raise AttemptError(f"the body was cut short at {len(body)} of {file.gz_bytes} bytes", retry=True)
     raise AttemptError("wrong bytes", retry=True, wrong=wrong)

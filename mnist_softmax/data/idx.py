@@ -24,7 +24,7 @@ from mnist_softmax.errors import DataError
 
 _UNSIGNED_BYTE = 0x08
 _KINDS = {1: "labels", 3: "images"}
-#: Deflate expands a byte to at most 1032 bytes (zlib's technical notes): a larger claim is a lie.
+#: Deflate expands a byte to at most 1032 bytes (zlib's technical notes): a larger size is impossible.
 _LARGEST_GZIP_RATIO = 1032
 _CHUNK = 1 << 20
 
@@ -48,7 +48,7 @@ def read_header(file: _Readable, rank: int, where: object) -> tuple[int, ...]:
     ----------
     file : at its start.
     rank : the number of dimensions that the file must have: 3 for images, 1 for labels.
-    where : what an error names.
+    where : the file's name in errors.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def read_header(file: _Readable, rank: int, where: object) -> tuple[int, ...]:
             where,
             expected=f"{_kind(rank)}, {rank} dimension{'s' * (rank > 1)}",
             got=magic[3],
-            remedy="look whether images and labels were swapped" if magic[3] in _KINDS else "",
+            remedy="check whether images and labels were swapped" if magic[3] in _KINDS else "",
         )
     sizes = file.read(4 * rank)
     if len(sizes) < 4 * rank:
@@ -90,7 +90,7 @@ def _check_size(expected: int, got: int, where: object) -> None:
 
 
 def _check_regular(path: Path) -> None:
-    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
         raise DataError("not an IDX file", path, expected="a regular file")
 
 
@@ -118,12 +118,12 @@ def map_idx(path: Path, rank: int) -> NDArray[np.uint8]:
 
 
 def unpacked(path: Path, rank: int) -> Iterator[bytes]:
-    """The IDX file that a .gz holds: its header, then pieces of at most 1 MiB, checked as they pass.
+    """The IDX file in a .gz: its header, then pieces of at most 1 MiB, checked as they are read.
 
     Raises
     ------
     DataError : not gzip, damaged, a wrong header, or not the size that the header says. A header that
-        claims more than gzip can hold is refused before anything is read for it.
+        claims more than the .gz can hold is refused before more is read.
     OSError : the file cannot be opened.
     """
     _check_regular(path)

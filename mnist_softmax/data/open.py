@@ -1,4 +1,4 @@
-"""From a name or a folder to a Split, fetching what is missing."""
+"""Open a Split by the name of a dataset, fetching what is missing, or from a folder."""
 
 import hashlib
 from dataclasses import replace
@@ -30,7 +30,7 @@ def open_split(
 
     Parameters
     ----------
-    dataset : a name in `DATASETS`; "mnist" where neither this nor `data_dir` is given.
+    dataset : a name in `DATASETS`; "mnist" if neither this nor `data_dir` is given.
     split : "train" or "test".
     data_dir : a folder with IDX files, raw or .gz, of images of any size.
     cache_dir : where datasets are kept; None for the user's cache folder.
@@ -38,12 +38,12 @@ def open_split(
 
     Returns
     -------
-    A Split; its images are mapped, not read, where the file is not packed.
+    A Split; its images are mapped, not read, unless the file is a .gz.
 
     Raises
     ------
     UsageError : no such dataset, split, folder or file, or both `dataset` and `data_dir` are given.
-    DownloadError, DataError, LocalIOError : see `cache.ensure` and `idx`.
+    DownloadError, DataError, LocalIOError, OSError : see `cache.ensure` and `folder_split`.
     """
     if dataset is not None and data_dir is not None:
         raise UsageError("a dataset and a data_dir exclude each other")
@@ -78,7 +78,7 @@ def folder_split(folder: Path, split: str) -> Split:
     Raises
     ------
     UsageError : the folder or a file does not exist.
-    DataError : a file is wrong, images and labels differ in number, no rows.
+    DataError : a file is wrong, images and labels differ in number, or there are no rows.
     OSError : a file cannot be read.
     """
     if not folder.is_dir():
@@ -87,7 +87,7 @@ def folder_split(folder: Path, split: str) -> Split:
     paths = [_find(folder, name) for name in names]
     images, labels = (_read(path, rank) for path, rank in zip(paths, (3, 1), strict=True))
     checked = Split.of(images, labels, source=Source(data_dir=folder), name=split)
-    hashes = map(_raw_sha256, paths, (images, labels))  # last: it takes a second per gigabyte
+    hashes = map(_raw_sha256, paths, (images, labels))  # last: hashing takes a second per gigabyte
     return replace(checked, files=dict(zip(names, hashes, strict=True)))
 
 

@@ -18,18 +18,18 @@ from mnist_softmax.errors import DataError, UsageError
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows come from: a known dataset, a folder, or, with neither, arrays of the caller's."""
+    """Where rows come from: a known dataset, a folder, or, if both are None, the caller's arrays."""
 
     dataset: str | None = None
     data_dir: Path | None = None
 
     @property
     def label(self) -> str:
-        """What to call it: the dataset's name, or the folder."""
+        """The dataset's name, the folder, or "arrays"."""
         return self.dataset or str(self.data_dir or "arrays")
 
     def is_same(self, other: "Source") -> bool:
-        """Whether both name the same rows; folders are compared as the system resolves them."""
+        """Whether both name the same data; folders are resolved first."""
         folders = [source.data_dir and source.data_dir.resolve() for source in (self, other)]
         return self.dataset == other.dataset and folders[0] == folders[1]
 
@@ -40,10 +40,10 @@ class Split:
 
     Attributes
     ----------
-    images : (M, N) uint8, read-only; N = height * width; one row an image in C order.
+    images : (M, N) uint8; N = height * width; each row is an image in C order.
     labels : (M,) uint8.
     height, width : of an image, in pixels.
-    class_names : the names of the classes 0, 1, ...; of data that names none, as many as the labels imply.
+    class_names : the names of the classes 0, 1, ...; by default the numbers up to the largest label.
     source : where the rows come from.
     name : "train" or "test".
     files : file name (canonical, without .gz) -> SHA-256 of the unpacked IDX file.
@@ -69,19 +69,18 @@ class Split:
         name: str = "train",
         files: Mapping[str, str] | None = None,
     ) -> Self:
-        """A split of two arrays.
+        """Make a split from two arrays.
 
         Parameters
         ----------
-        images : (M, height, width) uint8, or (M, N), which stands for squares where N is a square number and
-            for one line of pixels where it is not.
+        images : (M, height, width) or (M, N) uint8; (M, N) are squares if N is a square number, else lines.
         labels : (M,) integers from 0 to 255.
-        class_names : numbers where none are given.
+        class_names : numbers by default.
 
         Raises
         ------
-        TypeError : another dtype.
-        DataError : no rows, images without pixels, or another number of labels than of images.
+        TypeError : another dtype or number of dimensions.
+        DataError : no rows, no pixels, labels out of range, or different numbers of images and labels.
         """
         where = source.label
         if labels.dtype.kind not in "iu" or labels.ndim != 1:
@@ -108,11 +107,11 @@ class Split:
 
 
 def flat_images(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Images (M, N) or (M, height, width) as (M, N).
+    """Images (M, N) or (M, height, width), 0 black to 255 white, as (M, N).
 
     Raises
     ------
-    TypeError : they are not uint8, 0 black to 255 white, or have another number of dimensions.
+    TypeError : they are not uint8, or have another number of dimensions.
     """
     if images.dtype != np.uint8 or images.ndim not in (2, 3):
         raise TypeError(
@@ -123,7 +122,7 @@ def flat_images(images: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def image_size(pixels: int) -> tuple[int, int]:
-    """Height and width of images of which only the number of pixels is known: squares, or else one line."""
+    """Height and width of images with this number of pixels: squares if possible, else one line."""
     side = math.isqrt(pixels)
     return (side, side) if side * side == pixels else (1, pixels)
 
@@ -160,7 +159,7 @@ def train_validation_rows(
     everything = np.arange(rows, dtype=np.uint32)
     if val_size == 0:
         return everything, everything[:0]
-    # Epochs draw from [seed, 1], [seed, 2], ...; the split has the number 0 to itself.
+    # The epochs use [seed, 1], [seed, 2], ... as seeds, so [seed, 0] is free for this.
     drawn = np.random.default_rng([seed, 0]).choice(rows, val_size, replace=False, shuffle=False)
     held_out = np.zeros(rows, bool)
     held_out[drawn] = True

@@ -1,8 +1,8 @@
-"""One HTTP request, watched by a clock.
+"""One HTTP request with time limits.
 
-A server can be slow or silent in ways that no timeout of a library covers: the name look-up, headers or a
-body that drip one byte now and then. So a daemon thread speaks HTTP and hands over what it gets, while the
-caller's thread watches the clock and walks away from a thread that takes too long.
+A server can be slow in ways that no timeout of a library covers: the name look-up, or headers or a body that
+arrive one byte now and then. So a daemon thread speaks HTTP and hands over what it receives, while the
+caller's thread watches the clock and abandons a thread that takes too long.
 """
 
 import queue
@@ -25,28 +25,28 @@ _CHUNK = 1 << 16
 _TICK_SECONDS = 0.05
 _MOST_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
-#: Statuses besides 5xx that a server may take back a moment later: timeout, too early, too many requests.
+#: Statuses besides 5xx that are worth a retry: timeout, too early, too many requests.
 _PASSING = {408, 425, 429}
-#: The bytes that are hashed are the bytes that are served.
+#: No compression on the way: the hash is of the bytes as served.
 _HEADERS = {"Accept-Encoding": "identity", "Accept": "*/*"}
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for whom. Times in seconds.
+    """Time limits and retries. Times in seconds.
 
     Attributes
     ----------
     answer_seconds : for name look-up, connection, redirects, headers and the first byte of the body together.
-    slow_bytes_per_second, slow_seconds : a mirror that delivers less than this over this time has stalled.
+    slow_bytes_per_second, slow_seconds : a mirror that is slower than this for this long has stalled.
     file_seconds : for one file from one mirror, whatever its speed.
-    tries : for one file at one mirror; a second one is made only where it may help.
+    tries : for one file at one mirror; it is tried again only after a failure that may pass.
     backoff_seconds : pause before the second try, doubled for each further one, give or take half.
-    retry_after_seconds : the longest Retry-After that is honoured.
-    budget_seconds : a retry that could bring the time lost on failures above this is not made. Each mirror
-        gets a first try, so that one good mirror among bad ones wins; first tries share what is left of the
-        budget, so that many silent or stalling mirrors take no longer than a few.
-    lock_seconds : for another process that is filling the same cache.
+    retry_after_seconds : a longer Retry-After is cut to this.
+    budget_seconds : no retry is made that could bring the time lost on failures above this. Every mirror gets
+        a first try, so one good mirror is enough; first tries share what is left of the budget, so many
+        silent or stalling mirrors take no longer than a few.
+    lock_seconds : to wait for another process that is filling the same cache.
     """
 
     answer_seconds: float = 15.0
@@ -61,7 +61,7 @@ class Patience:
 
 
 NORMAL = Patience()
-#: Three mirrors that do not answer cost nine seconds; one that does answer may take its time.
+#: Three silent mirrors cost nine seconds; one that answers has the usual time.
 QUICK = Patience(answer_seconds=3.0, tries=1)
 
 
@@ -69,7 +69,7 @@ class AttemptError(Exception):
     """One attempt at one mirror failed.
 
     `retry`: another try may help, not before `after` seconds. `unreachable`: the host does not exist or did
-    not answer. `wrong`: what was got, where that was a complete body with the wrong size or hash.
+    not answer. `wrong`: describes a complete body with the wrong size or hash.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class AttemptError(Exception):
 def receive(
     url: str, size: int, patience: Patience, on_bytes: Callable[[int], None]
 ) -> tuple[bytearray, bool]:
-    """Get `url` and watch the clock.
+    """Get `url` within the time limits.
 
     Parameters
     ----------
@@ -98,11 +98,11 @@ def receive(
 
     Returns
     -------
-    The body as served (no Content-Encoding is undone), and whether a length or chunks marked its end.
+    The body as served (no Content-Encoding is decoded), and whether a length or chunks marked its end.
 
     Raises
     ------
-    AttemptError : anything but a body under status 200, in time.
+    AttemptError : no body with status 200 in time.
     """
     import requests  # noqa: F401  (loaded here, so that its import does not count as the server's time)
 
@@ -116,9 +116,7 @@ def receive(
         daemon=True,
     ).start()
     body = bytearray()
-    samples = deque(
-        [(began, 0)]
-    )  # (time, bytes by then); the first is the newest that lies outside the window
+    samples = deque([(began, 0)])  # (time, bytes by then); the first is the newest one outside the window
     try:
         while True:
             now = time.monotonic()
@@ -173,7 +171,7 @@ def _speak(
             inbox.put(length.strip().isdigit() or bool(response.raw.chunked))
     except AttemptError as failure:
         inbox.put(failure)
-    # ValueError: requests and http.client let some malformed answers through to the standard library.
+    # ValueError: the standard library raises it on some malformed answers.
     except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
         inbox.put(_explained(error))
     except BaseException as bug:  # noqa: BLE001  (raised in the caller's thread, where it can be seen)
@@ -185,11 +183,11 @@ def _no_credentials(request: "PreparedRequest") -> "PreparedRequest":
 
 
 def _follow(session: "Session", url: str, patience: Patience) -> "Response":
-    """The first answer that is no redirect. By hand: requests reads a redirect's body, however long."""
+    """The first response that is not a redirect. requests itself would read a redirect's whole body."""
     import requests
     from requests.utils import get_auth_from_url
 
-    # A little more than the clock allows, so that an abandoned thread ends soon, but after the clock.
+    # A little more than the caller's limits: an abandoned thread ends soon, but the caller decides first.
     timeout = (patience.answer_seconds + 1, max(patience.answer_seconds, patience.slow_seconds) + 1)
     for _ in range(_MOST_REDIRECTS + 1):
         credentials = get_auth_from_url(url)
@@ -228,7 +226,7 @@ def _next_hop(url: str, location: str) -> str:
 
 
 def _refusal(response: "Response") -> AttemptError:
-    """A status other than 200."""
+    """The error for a status other than 200."""
     status = response.status_code
     try:
         reason = f"HTTP {status} {HTTPStatus(status).phrase}"
@@ -239,7 +237,7 @@ def _refusal(response: "Response") -> AttemptError:
 
 
 def _seconds_until(retry_after: str) -> float:
-    """Retry-After, in seconds or as an HTTP date, as seconds from now; 0 where it makes no sense."""
+    """Retry-After, in seconds or as an HTTP date, as seconds from now; 0 if missing or malformed."""
     if retry_after.isascii() and retry_after.isdigit():
         return float(retry_after[:9])
     try:
@@ -249,7 +247,7 @@ def _seconds_until(retry_after: str) -> float:
 
 
 def _explained(error: BaseException) -> AttemptError:
-    """What the innermost cause of a library's error says."""
+    """A library's error, with the message of its innermost cause."""
     import socket
     import ssl
 
@@ -268,6 +266,6 @@ def _explained(error: BaseException) -> AttemptError:
         return AttemptError(prefix + "the body was cut short", retry=True)
     innermost = causes[-1]
     text = (innermost.strerror if isinstance(innermost, OSError) else "") or str(innermost)
-    # A certificate, a URL or a proxy's address does not get better by asking again.
+    # A retry does not help against a bad certificate, URL or proxy address.
     lasting = isinstance(innermost, ssl.SSLCertVerificationError) or isinstance(error, ValueError)
     return AttemptError(prefix + (text[:120] or type(innermost).__name__), retry=not lasting)

@@ -1,4 +1,4 @@
-"""From the .gz of a dataset to the IDX file that training maps, in pieces and bounded."""
+"""Unpack the .gz of a dataset into the IDX file that training maps, in pieces and up to its known size."""
 
 import hashlib
 from collections.abc import Generator
@@ -11,7 +11,7 @@ from mnist_softmax.files import atomic_write
 
 
 def _unpacked(file: DataFile, gz_path: Path) -> Generator[bytes, None, None]:
-    """The unpacked bytes of a .gz; checked as they pass by `idx`, and against the size and hash of `file`."""
+    """The unpacked bytes of a .gz, checked by `idx` and against the size and hash of `file`."""
     from mnist_softmax.data import idx
 
     digest, count = hashlib.sha256(), 0
@@ -31,7 +31,7 @@ def _unpacked(file: DataFile, gz_path: Path) -> Generator[bytes, None, None]:
 
 
 def unpacked_sha256(file: DataFile, gz_path: Path) -> str:
-    """SHA-256 of what a .gz holds. Raises as `unpack` does."""
+    """SHA-256 of the unpacked bytes of a .gz. Raises as `unpack` does."""
     digest = hashlib.sha256()
     for chunk in _unpacked(file, gz_path):
         digest.update(chunk)
@@ -39,11 +39,11 @@ def unpacked_sha256(file: DataFile, gz_path: Path) -> str:
 
 
 def unpack(file: DataFile, gz_path: Path, path: Path) -> str:
-    """Write the IDX file that `gz_path` holds to `path`, and return its SHA-256.
+    """Unpack `gz_path` to the IDX file `path`; return the SHA-256 of that file.
 
     Raises
     ------
-    DataError : not gzip, damaged, not IDX, or not the size or the content that the table gives.
+    DataError : not gzip, damaged, not IDX, or not of the size or hash of `file`.
     LocalIOError : `gz_path` cannot be read, or `path` cannot be written.
     """
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Read a picture, in any format that Pillow knows, as grey levels. Pillow is the extra ``images``."""
+"""Read a picture, in any format that Pillow knows, as grey levels. Pillow comes with the extra ``images``."""
 
 import logging
 import struct
@@ -14,12 +14,12 @@ from mnist_softmax.errors import DataError, require
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Its words about damaged files would reach stderr where no handler is set up.
+# Without a handler its messages about damaged files would go to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 #: The most pixels that are decoded: a photograph of 50 megapixels takes 200 MB as RGBA.
 LARGEST_PICTURE = 50_000_000
-#: What Pillow's readers raise on files that are damaged or made to do harm.
+#: What Pillow's readers raise on damaged or malicious files.
 _BROKEN = (
     OSError,
     ValueError,
@@ -38,19 +38,19 @@ _BROKEN = (
 
 
 def check_installed() -> None:
-    """Raise UsageError without Pillow."""
+    """Raise UsageError if Pillow is not installed."""
     require("PIL", "Pillow", "images")
 
 
 def read_grey(file: BinaryIO, name: str) -> NDArray[np.uint8]:
     """The grey levels of a picture as a viewer shows it: (H, W) uint8, 0 is black.
 
-    The orientation that a camera noted is applied, transparency laid over a ground that the picture stands
-    out from, 16 bits reduced to 8, colour weighed as ITU-R 601-2 does.
+    The orientation that a camera recorded is applied, transparency is laid over a contrasting ground, 16 bits
+    are reduced to 8, and colours are weighted as in ITU-R 601-2.
 
     Parameters
     ----------
-    file : open for reading; Pillow reads from where it stands and may seek.
+    file : open for reading; Pillow reads from the current position and may seek.
     name : of the picture, for errors.
 
     Raises
@@ -62,7 +62,7 @@ def read_grey(file: BinaryIO, name: str) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sizes, which are checked here, and of harmless damage
+        warnings.simplefilter("ignore")  # about sizes, which are checked here, and harmless damage
         try:
             with Image.open(file) as picture:
                 _check(picture, name)
@@ -84,7 +84,7 @@ def _check(picture: "Image", name: str) -> None:
     if picture.width * picture.height > LARGEST_PICTURE:
         raise _too_large(name, picture)
     frames = getattr(picture, "n_frames", 1)
-    # The further frames of an MPO are a telephone's thumbnails and depth maps: its first is the photograph.
+    # The first frame of an MPO is the photograph; the others are a telephone's thumbnails and depth maps.
     if frames > 1 and picture.format != "MPO":
         raise DataError("the picture is animated", name, expected="one frame", got=frames)
 
@@ -105,7 +105,7 @@ def _grey(picture: "Image") -> NDArray[np.uint8]:
     if not picture.has_transparency_data:
         return np.asarray(picture.convert("L"))
     with_alpha = picture.convert("RGBA")
-    level = np.asarray(with_alpha.convert("L")).astype(np.int64)  # leaves the alpha aside
+    level = np.asarray(with_alpha.convert("L")).astype(np.int64)  # ignores alpha
     alpha = np.asarray(with_alpha.getchannel("A")).astype(np.int64)
     light = 2 * int((level * alpha).sum()) > 255 * int(alpha.sum())
     ground = 0 if light else 255
@@ -113,7 +113,7 @@ def _grey(picture: "Image") -> NDArray[np.uint8]:
 
 
 def _eight_bits(levels: NDArray[np.float64], *, is_float: bool) -> NDArray[np.uint8]:
-    """16-bit levels, or floats of whatever range, as 8 bits."""
+    """16-bit levels, or floats of any range, as 8 bits."""
     low, high = (float(levels.min()), float(levels.max())) if is_float else (0.0, 65535.0)
     if not np.isfinite([low, high]).all():
         raise ValueError("levels that are not finite")

@@ -10,15 +10,15 @@ four points of accuracy.
 
 NIST's images were black and white already. In a photograph, steps 1 and 2 separate the ink from its ground:
 
-1. ground: the median of the outermost ring of pixels; the ink is on the side of it where the furthest
-   level is;
+1. ground: the median of the outermost ring of pixels; the ink is darker or lighter than the ground, whichever
+   extreme of the picture is further from it;
 2. ink: a pixel's distance from the ground on that side, scaled so that the largest is 255; 0 where it is
-   no larger than in most of the ring, which is shade and noise;
-3. box: the rows and columns that hold sure ink (more than a third of the largest), less those with so few
-   such pixels that they are specks;
+   no larger than in most of the ring (shade and noise);
+3. box: the rows and columns with sure ink (more than a third of the largest), except those with so few such
+   pixels that they are specks;
 4. size: the longer side of the box becomes 20 pixels, by area averaging; the brightest pixel becomes 255, so
    that a thin pen is as bright as a thick one;
-5. place: in 28 x 28, by whole pixels, so that the centre of mass comes as close as can be to (14, 14).
+5. place: in 28 x 28, by whole pixels, so that the centre of mass comes as close as possible to (14, 14).
 
 Every decision is a comparison of integers, every division rounds x to floor(x + 0.5), and no sum exceeds
 2^53: the same steps in another language (views/report/normalize.js) give the same image, bit for bit.
@@ -34,9 +34,9 @@ from mnist_softmax.errors import DataError
 
 #: Side of MNIST's images and of the box that holds the digit, in pixels.
 MNIST_SIDE, MNIST_BOX = 28, 20
-#: Grey levels between ground and ink below which there is nothing to see: blank paper is noisy.
+#: The least contrast between ground and ink, in grey levels: blank paper is noisy.
 LEAST_CONTRAST = 32
-#: Ink above this is sure. JPEG leaves fainter ink around a stroke, and a photograph on its paper.
+#: Ink above this level is sure. JPEG leaves fainter ink around a stroke, photographs on the paper.
 SURE = 85
 #: Rows and columns with at most 1/SPECK of the sure pixels of the fullest one do not widen the box.
 SPECK = 32
@@ -44,12 +44,12 @@ SPECK = 32
 
 @dataclass(frozen=True)
 class Normalized:
-    """A picture of a digit as MNIST has its digits.
+    """A picture of a digit in MNIST's form.
 
     Attributes
     ----------
     image : (height, width) uint8, light ink on black.
-    inverted : the ink was darker than its ground.
+    inverted : whether the ink was darker than its ground.
     """
 
     image: NDArray[np.uint8]
@@ -64,7 +64,7 @@ def normalize(
     Parameters
     ----------
     grey : (H, W) uint8, H and W at least 1; at most 2^40 pixels, so that sums stay exact.
-    height, width : of the image wanted; the box is 20/28 of the shorter.
+    height, width : of the new image; the box is 20/28 of the shorter.
     name : of the picture, for the error.
 
     Raises
@@ -97,7 +97,7 @@ def _divide(value: NDArray[np.int64], by: int) -> NDArray[np.int64]:
 
 
 def _ink(grey: NDArray[np.uint8], name: str | None) -> tuple[NDArray[np.uint8], bool]:
-    """Steps 1 and 2: (H, W) uint8, 0 for the ground to 255 for full ink; whether ink was darker."""
+    """Steps 1 and 2: (H, W) uint8, from 0 for ground to 255 for full ink; and whether the ink was darker."""
     ring = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
     ring_counts = np.bincount(ring, minlength=256)
     ground = _quantile(ring_counts, 1, 2)
@@ -113,7 +113,7 @@ def _ink(grey: NDArray[np.uint8], name: str | None) -> tuple[NDArray[np.uint8], 
         )
     levels = np.arange(256)
     distance = np.maximum(ground - levels if inverted else levels - ground, 0)
-    # Where a digit touches the ring, what lies beyond half the contrast is ink all the same.
+    # A digit may touch the ring, so more than half of the contrast is always ink.
     ring_distances = np.bincount(distance, ring_counts, minlength=256).astype(np.int64)
     noise = min(_quantile(ring_distances, 15, 16), contrast // 2)
     scale = np.where(distance > noise, _divide(255 * distance, contrast), 0).astype(np.uint8)
@@ -121,7 +121,7 @@ def _ink(grey: NDArray[np.uint8], name: str | None) -> tuple[NDArray[np.uint8], 
 
 
 def _quantile(counts: NDArray[np.int64], part: int, whole: int) -> int:
-    """The smallest level such that part/whole of what is counted lies at or below it."""
+    """The smallest level with at least part/whole of the counts at or below it."""
     return int(np.argmax(whole * np.cumsum(counts) >= part * int(counts.sum())))
 
 
@@ -132,11 +132,11 @@ def _extent(counts: NDArray[np.int64]) -> tuple[int, int]:
 
 
 def _reduce(digit: NDArray[np.uint8], box: int) -> NDArray[np.int64]:
-    """Step 4: the digit (H, W) as area averages, int64, the longer side of `box` pixels.
+    """Step 4: the digit (H, W) reduced by area averaging, int64, with a longer side of `box` pixels.
 
     With S = max(H, W), in units of 1/box of a pixel: source pixel j covers [box j, box (j+1)), target pixel i
-    covers [S i, S (i+1)), and weights are the lengths of the overlaps. Sums are whole numbers below 2^53, and
-    so exact in float64 in whatever order they are added. The shorter side's last pixel may be part ground.
+    covers [S i, S (i+1)), and weights are the lengths of the overlaps. Sums are whole numbers below 2^53, so
+    they are exact in float64 in any order. The last pixel of the shorter side may be partly ground.
     """
     side = max(digit.shape)
 

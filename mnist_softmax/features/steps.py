@@ -1,7 +1,7 @@
 """The steps that images go through before the softmax, under the names that receipts record.
 
 Weights are valid only for rows that went through the same steps, so whatever reads weights reads the chain
-from their receipt and applies it. The names stand in `settings.FEATURE_STEPS`.
+from their receipt and applies it. The names are in `settings.FEATURE_STEPS`.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,5 +36,5 @@ def apply(images: NDArray[np.uint8], height: int, width: int, chain: Sequence[st
 
 
 def count(height: int, width: int, chain: Sequence[str]) -> int:  # noqa: ARG001  (no step changes it yet)
-    """How many features a chain makes of an image."""
+    """How many features an image has after a chain."""
     return height * width

@@ -1,1 +1,1 @@
-"""Is the derivation right? Every equation, checked against references that know no derivative."""
+"""Is the derivation right? Every equation, checked against references without an analytic derivative."""

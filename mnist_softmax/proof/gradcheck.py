@@ -1,9 +1,9 @@
 """Every equation of the derivation, checked numerically on real rows and random weights, in float64.
 
-What is checked are the functions of `softmax` and `training` themselves. What they are checked against is in
-`references`: the same quantities computed in another way, and derivatives that use no formula.
+The functions of `softmax` and `training` themselves are checked. `references` has what they are compared
+with: the same quantities computed in another way, and numerical derivatives.
 
-An error is max|a - b| / max|b|. "Eq. 7" is an equation of docs/derivation.md; `softmax` has the letters.
+An error is max|a - b| / max|b|. "Eq. 7" is an equation of docs/derivation.md; `softmax` has the legend.
 """
 
 import math
@@ -34,7 +34,7 @@ _COMPLEX_STEP = 1e-10
 _CENTRAL = 1e-7
 #: float32 with the 784 pixels of MNIST; the rounding of a longer sum grows with the root of its length.
 _FLOAT32 = 1e-6
-#: What a straight line misses of the bent loss, over one very small step.
+#: The curvature of the loss, over one very small step.
 _STRAIGHT_LINE = 1e-5
 
 _RATE_STEPS = 1000
@@ -61,14 +61,14 @@ class Formulas:
 
 @dataclass(frozen=True)
 class Check:
-    """One step of the derivation and how far off it was.
+    """One step of the derivation and its error.
 
     Attributes
     ----------
     name : in words.
     equation : its number in docs/derivation.md.
     error : see `relative_error`; nan or inf where a formula overflowed or has the wrong shape.
-    tolerance : up to which it passes.
+    tolerance : the largest error that passes.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Check:
 
 
 def relative_error(a: Any, b: Any) -> float:
-    """max|a - b| / max|b|; max|a - b| where b is zero, but for rounding; inf where the shapes differ."""
+    """max|a - b| / max|b|; max|a - b| if b is zero up to rounding; inf if the shapes differ."""
     if np.shape(a) != np.shape(b):
         return math.inf
     largest = float(np.max(np.abs(b)))
@@ -135,7 +135,7 @@ def _mean_cross_entropy(p: Problem, f: Formulas) -> float:
 def _loss(p: Problem, f: Formulas) -> float:
     half_square = math.fsum(p.P[:-1].ravel() ** 2) / 2
     expected = math.fsum(p.nats) / len(p.nats) + p.reg * half_square
-    # The penalty on its own too: beside the cross-entropy it may be too small to show.
+    # The penalty is also checked alone: beside the cross-entropy it may be too small to show.
     of_penalty = relative_error(f.penalty(p.P[:-1], 1.0), half_square)
     return float(np.max([of_penalty, relative_error(f.loss(*p.arguments), expected)]))
 
@@ -145,7 +145,7 @@ def _jacobian(by: Callable[..., Any]) -> Callable[[Problem, Formulas], float]:
 
 
 def _probability_gradient(p: Problem, f: Formulas) -> float:
-    # Each probability appears in one term only, so that all can be moved at once.
+    # Each probability appears in one term only, so all can be moved at once.
     return relative_error(
         f.probability_gradient(p.S, p.Y), by_complex_step(lambda step: -p.Y * np.log(p.S + step))
     )
@@ -174,7 +174,7 @@ def _by_weights(p: Problem, f: Formulas) -> float:
 
 
 def _by_weights_central(p: Problem, f: Formulas) -> float:
-    # Relative to the analytic side: where that is zero, what is left here is the rounding of the loss.
+    # Relative to the analytic gradient: where that is zero, the numerical one is only rounding of the loss.
     return relative_error(p.by_parameters_central[:-1], f.gradient(*p.arguments)[0])
 
 
@@ -192,7 +192,7 @@ def _momentum(p: Problem, f: Formulas) -> float:
 
 
 def _update(p: Problem, f: Formulas) -> float:
-    # A rate that moves the parameters by about their own size: of less, float32 would not keep six digits.
+    # A rate that moves the parameters by about their own size; float32 keeps fewer digits of a smaller move.
     lr = float(np.abs(p.P).max() / np.abs(p.velocity).max())
     _, state, _ = p.fast_step(f.step, lr)
     return relative_error((state.V.astype(np.float64) - p.state.V).T * SCALE, -lr * 0.5 * p.velocity)
@@ -221,7 +221,7 @@ def _one_step(p: Problem, f: Formulas) -> float:
     dW, dB = f.gradient(X, Y, W, B, reg)
     if (np.shape(dW), np.shape(dB)) != (W.shape, B.shape):
         return math.inf
-    lr = 1e-6 / ((p.X1**2).sum(axis=1).max() + reg)  # the loss bends no more than this allows for
+    lr = 1e-6 / ((p.X1**2).sum(axis=1).max() + reg)  # the divisor bounds the curvature of the loss
     drop = f.loss(X, Y, W - lr * dW, B - lr * dB, reg) - f.loss(X, Y, W, B, reg)
     return relative_error(drop, -lr * ((dW**2).sum() + (dB**2).sum()))
 
@@ -269,9 +269,10 @@ def check(
 
     Parameters
     ----------
-    stored, labels : (M, N) and (M,) uint8, of which `seed` draws `rows` rows; labels below `classes`.
+    stored, labels : (M, N) and (M,) uint8; labels below `classes`.
+    rows : how many rows to draw, at most M.
     reg : lambda of the penalty, >= 0.
-    seed : of the rows, the parameters and the velocity.
+    seed : draws the rows, the parameters and the velocity.
     formulas : what to check; the program's own by default.
 
     Returns
@@ -283,7 +284,7 @@ def check(
     chosen = np.sort(rng.choice(len(labels), rows, replace=False))
     problem = Problem(stored[chosen], labels[chosen], classes, reg, rng)
     longer = math.sqrt(max(1.0, problem.X.shape[1] / 784))
-    with np.errstate(all="ignore"):  # a wrong formula may overflow: the figure says so
+    with np.errstate(all="ignore"):  # a wrong formula may overflow: its error shows it
         return [
             Check(name, equation, error(problem, formulas), _scaled(tolerance, longer))
             for name, equation, tolerance, error in STEPS
@@ -291,5 +292,5 @@ def check(
 
 
 def _scaled(tolerance: float, longer: float) -> float:
-    """A tolerance for rows that are `longer` squared times as long as MNIST's."""
+    """A tolerance for rows that are `longer` ** 2 times as long as MNIST's; only float32's grows."""
     return tolerance * longer if tolerance == _FLOAT32 else tolerance

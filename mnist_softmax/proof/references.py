@@ -1,8 +1,8 @@
 """What `gradcheck` compares the derivation with: the loss written a second time, differentiated numerically.
 
-No derivative here is analytic: there are central differences, Eq. 22, and the complex step, Eq. 23, which
+No derivative here is analytic. There are central differences, Eq. 22, and the complex step, Eq. 23, which
 subtracts nothing and so is exact to the last digits. "Eq. 7" is an equation of docs/derivation.md; `softmax`
-has the letters.
+has the legend.
 """
 
 import math
@@ -34,12 +34,12 @@ def by_complex_step(f: Callable[[complex], Any]) -> Any:
 
 
 def plain_softmax(F: Any) -> Any:
-    """S of F with no shift, Eq. 4, for logits that exp can take."""
+    """S of F without the shift, Eq. 4, for logits small enough for exp."""
     return np.exp(F) / np.exp(F).sum(axis=1, keepdims=True)
 
 
 def by_each_logit(f: Callable[[Any], Any], F: NDArray[np.float64], by: Callable[..., Any]) -> Any:
-    """What `f` makes of each row, differentiated by each of the row's logits: a last axis of length L."""
+    """The derivative of `f` with respect to each logit of its row, along a new last axis of length L."""
     return np.stack([by(lambda step, e=e: f(F + step * e)) for e in np.eye(F.shape[1])], axis=-1)
 
 
@@ -53,9 +53,9 @@ class Problem:
     X, Y : (M, N) and (M, L) float64.
     X1 : (M, N + 1); X and a column of ones, which the bias multiplies.
     P : (N + 1, L); W, and B as the last row: those of `state`.
-    F, S : (M, L); logits, and probabilities with no shift, which these logits are small enough for.
+    F, S : (M, L); logits, small enough to need no shift, and their probabilities.
     nats : (M,); the cross-entropy of each row by NumPy's own log-sum-exp.
-    unit : what 1 in the fast step's sums of products is worth in dloss/dW. Eq. 21.
+    unit : converts the fast step's gradients to dC/dW and dC/dB. Eq. 21.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Problem:
 
     @cached_property
     def nats_by_logits(self) -> NDArray[np.float64]:
-        """(M, L); each row's cross-entropy differentiated by its logits, by the complex step."""
+        """(M, L); the gradient of each row's cross-entropy with respect to F, by the complex step."""
 
         def nats(F: Any) -> Any:
             return np.log(np.exp(F).sum(axis=1)) - (self.Y * F).sum(axis=1)
@@ -114,10 +114,10 @@ class Problem:
         return np.asarray(by_each_logit(nats, self.F, by_complex_step))
 
     def moved_losses(self, step: complex, reg: float) -> NDArray[Any]:
-        """(N + 1, L); the loss with each parameter in turn moved by `step`, less the penalty with none moved.
+        """(N + 1, L); the loss with each parameter in turn moved by `step`, minus the penalty of all unmoved.
 
-        Moving W[n, l] by h moves F[m, l] by h * X[m, n] and no other logit: one exponential a row is new. The
-        shift takes the largest real part; a maximum has no complex derivative, and by Eq. 4 needs none.
+        Moving W[n, l] by h moves F[m, l] by h * X[m, n] and no other logit: one new exponential per row. The
+        shift is the largest logit before the move; by Eq. 4 it does not matter.
         """
         largest = self.F.max(axis=1, keepdims=True)
         E = np.exp(self.F - largest)
@@ -132,11 +132,11 @@ class Problem:
         return losses
 
     def fast_step(self, step_class: type[Step], lr: float = 1.0) -> tuple[Any, Any, Any]:
-        """One fast step of momentum, at half of `lr`.
+        """One fast step with momentum, at half of `lr`.
 
         Returns
         -------
-        The step and the state after it, and each row's cross-entropy (M,) as the step saw it. Eq. 20.
+        The step, the state after it, and each row's cross-entropy (M,) before it. Eq. 20.
         """
         M, state = len(self.stored), self.state.copy()
         step = step_class(state, [Settings(lr=lr, reg=self.reg, momentum=_MOMENTUM)], M, M)

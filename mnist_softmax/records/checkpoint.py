@@ -1,7 +1,7 @@
-"""The checkpoint: the state of a run after an epoch, stored beside the weights file that it will become.
+"""The checkpoint: the state of a run after an epoch, stored beside the future weights file.
 
-A .npy file of three arrays: V and velocity; what they are of, JSON with the receipt's types; and the SHA-256
-of these two as written, so that a damaged checkpoint is never taken for a good one.
+A .npy file of three arrays: V and velocity; the run and its history, JSON with the receipt's types; and the
+SHA-256 of these two as written, which detects damage.
 """
 
 import hashlib
@@ -22,21 +22,21 @@ _REMEDY = "remove it, or leave out --resume"
 
 
 class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the arrays of a checkpoint are of: a run, after as many epochs as its history has."""
+    """The JSON of a checkpoint: the run, and one entry per epoch done."""
 
     run: Run
     history: list[Epoch]
 
 
 class Checkpoint(NamedTuple):
-    """A run at the end of an epoch: where the trainer goes on, and one entry per epoch done."""
+    """A run at the end of an epoch: the state to continue from, and one entry per epoch done."""
 
     state: State
     history: list[Epoch]
 
 
 def checkpoint_path(weights: Path) -> Path:
-    """The checkpoint's place: the weights' name with ``.checkpoint`` added."""
+    """Path of the checkpoint: the weights' path with ``.checkpoint`` added."""
     return weights.parent / f"{weights.name}.checkpoint"
 
 
@@ -45,7 +45,7 @@ def save(path: Path, run: Run, checkpoint: Checkpoint) -> None:
 
     Raises
     ------
-    LocalIOError : see `files.atomic_write`.
+    UsageError, LocalIOError : see `files.atomic_write`.
     """
     state, history = checkpoint
     arrays = np.stack([state.V, state.velocity]).astype("<f4")
@@ -60,7 +60,7 @@ def load(path: Path, run: Run) -> Checkpoint:
     Raises
     ------
     UsageError : there is none, or it is no regular file.
-    WeightsError : it is damaged, or it is of another run; the difference is named.
+    WeightsError : it is damaged, or belongs to another run; the message names the difference.
     LocalIOError : it cannot be read.
     """
     columns, classes = run.columns + 1, len(run.class_names)
@@ -74,12 +74,12 @@ def load(path: Path, run: Run) -> Checkpoint:
         raise WeightsError("the checkpoint is damaged", got=error, remedy=_REMEDY) from error
     text, digest = (part.tobytes() for part in rest) if len(rest) == 2 else (b"", b"")
     if digest != hashlib.sha256(npy.pack(arrays, text)).digest():
-        raise WeightsError("the checkpoint is damaged", path, got="another hash", remedy=_REMEDY)
+        raise WeightsError("the checkpoint is damaged", path, got="a wrong SHA-256", remedy=_REMEDY)
     head = decode(text, _Head, path, "the checkpoint", _REMEDY)
     _check_same_run(head.run, run, path)
     V, velocity = arrays.astype(np.float32)
     state = State(V, velocity, SCALE, len(head.history))
-    # The hash holds, so this program wrote it. What would end in a traceback is refused all the same.
+    # The hash is right, so this program wrote it. Refuse even so what would end in a traceback.
     sound = (
         arrays.shape[1:] == (classes, columns)
         and np.isfinite(arrays).all()
@@ -92,7 +92,7 @@ def load(path: Path, run: Run) -> Checkpoint:
 
 
 def _check_same_run(there: Run, here: Run, path: Path) -> None:
-    """Refuse a checkpoint of another run; of settings and versions those are named that differ."""
+    """Refuse a checkpoint of another run, naming the attributes, settings and versions that differ."""
     differing = []
     for name in Run.__struct_fields__:
         a, b = getattr(there, name), getattr(here, name)
@@ -104,9 +104,9 @@ def _check_same_run(there: Run, here: Run, path: Path) -> None:
     if differing:
         names, theirs, ours = zip(*differing, strict=True)
         raise WeightsError(
-            f"the checkpoint is of another run: {', '.join(names)} differ",
+            f"the checkpoint belongs to another run: {', '.join(names)} differ",
             path,
             expected=", ".join(map(str, ours)),
             got=", ".join(map(str, theirs)),
-            remedy="repeat its arguments, or leave out --resume to start again",
+            remedy="use the same arguments, or leave out --resume to start again",
         )

@@ -1,7 +1,7 @@
-"""Arrays one after the other in one .npy file; `numpy.load` returns the first.
+"""Several arrays, one after the other, in one .npy file; `numpy.load` returns the first.
 
-NumPy's documentation of `numpy.save` shows such files. The reader checks a
-header before it allocates memory, unpickles nothing, and refuses bytes after the last array.
+NumPy's documentation of `numpy.save` shows such files. The reader checks a header before it allocates memory,
+unpickles nothing, and refuses bytes after the last array.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from mnist_softmax.errors import LocalIOError, UsageError, WeightsError
 
-#: Gets the shape and dtype that a header claims; returns what should be there, or "" if they are right.
+#: Takes the shape and dtype of a header; returns what was expected instead, or "" if they are right.
 Check = Callable[[tuple[int, ...], np.dtype[Any]], str]
 
-#: No honest header is longer; NumPy's own limit for files that are not trusted.
+#: The longest header that is accepted: NumPy's own limit for untrusted files.
 _LONGEST_HEADER = 10_000
-#: A history of 100,000 epochs is 12 MB of JSON.
+#: The most bytes of JSON: a history of 100,000 epochs takes 12 MB.
 _LONGEST_TEXT = 64 << 20
-#: What `np.lib.format` raises on headers that are no .npy header.
+#: What `np.lib.format` raises on an invalid header.
 _HEADER_ERRORS = (
     ValueError,
     TypeError,
@@ -39,7 +39,7 @@ _HEADER_ERRORS = (
 
 
 def pack(*arrays: NDArray[Any] | bytes) -> bytes:
-    """The bytes of a file that holds some arrays; bytes become an array of uint8."""
+    """The content of a file that holds these arrays; bytes become an array of uint8."""
     file = io.BytesIO()
     for array in arrays:
         values = np.frombuffer(array, np.uint8) if isinstance(array, bytes) else array
@@ -63,18 +63,18 @@ def read(path: Path, *checks: Check, remedy: str = "") -> tuple[list[NDArray[Any
     Raises
     ------
     UsageError : no such file, or not a regular one.
-    WeightsError : no .npy header, an array that its check refuses, or too few or too many bytes.
+    WeightsError : an invalid header, an array that its check refuses, or too few or too many bytes.
     LocalIOError : it cannot be read, or does not fit into memory.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
             raise UsageError("not a regular file", path)
         with path.open("rb") as file:
             arrays = [_array(file, path, checks[0])]
             arrays += [_array(file, path, check) for check in checks[1:] if _bytes_left(file)]
             if left := _bytes_left(file):
                 raise WeightsError("bytes after the last array", path, got=f"{left} of them")
-            file.seek(0)  # of the same file, whatever has its name by now
+            file.seek(0)  # hash the open file: its name may stand for another by now
             return arrays, hashlib.file_digest(file, "sha256").hexdigest()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError("no such file", path, remedy=remedy) from error
@@ -89,7 +89,7 @@ def _bytes_left(file: io.BufferedReader) -> int:
 
 
 def _array(file: io.BufferedReader, path: Path, check: Check) -> NDArray[Any]:
-    """The array that begins where `file` stands."""
+    """Read the array at the current position of `file`."""
     start = file.tell()
     head = io.BytesIO(file.read(_LONGEST_HEADER))
     try:

@@ -1,7 +1,7 @@
-"""The receipt: what is known of weights, and the one schema that writes, reads and checks it.
+"""The receipt: how weights were trained, with one schema that writes, reads and checks it.
 
-It is JSON and holds no clock time, so the same run writes the same bytes. msgspec checks the types; what only
-the program knows (names of datasets and feature steps, ranges of settings) is checked here.
+It is JSON and holds no clock time, so the same run writes the same bytes. msgspec checks the types; this
+module checks the names of datasets and feature steps and the ranges of settings.
 """
 
 import os
@@ -36,8 +36,8 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     epoch : 1 for the first.
-    running_loss : mean cross-entropy of the batches, each as it was before its own step; no penalty.
-    validation_loss, validation_accuracy : after the epoch; None with no rows held out.
+    running_loss : mean cross-entropy of the batches, each computed before its own step; no penalty.
+    validation_loss, validation_accuracy : after the epoch; None without held-out rows.
     """
 
     epoch: _Count
@@ -47,7 +47,7 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """What is known before training starts. Two runs that agree in all of it give the same bytes.
+    """What is known before training starts. Two runs with equal attributes give the same bytes.
 
     Attributes
     ----------
@@ -55,8 +55,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     files : file name -> SHA-256 of the unpacked IDX file.
     features : the chain of feature steps.
     settings : every hyperparameter by name, as `settings.Settings` has them.
-    rows : how many were trained on.
-    versions : those that decide the bits of a result; BLAS names the type of processor that it works for.
+    rows : how many rows were trained on.
+    versions : of all that affects the bits of a result; that of BLAS includes the type of processor.
     """
 
     dataset: str | None
@@ -71,11 +71,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     versions: dict[str, str]
 
     def __post_init__(self) -> None:
-        """Check what msgspec cannot; it turns a ValueError into an error that says where."""
+        """Check what msgspec cannot; it adds the place to a ValueError."""
         if self.dataset is not None and (self.dataset not in DATASETS or self.data_dir is not None):
-            raise ValueError("a dataset that is not known")
+            raise ValueError("an unknown dataset, or a dataset with a data_dir")
         if self.data_dir is not None and "\0" in self.data_dir:
-            raise ValueError("a folder that no system can have")
+            raise ValueError("a data_dir with a NUL character")
         try:
             check_features(self.features)
             if self.settings.keys() != SETTINGS.keys() or self.hyperparameters.val_size is None:
@@ -101,13 +101,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class Receipt(Run, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """What is known of weights.
+    """How weights were trained, and the result.
 
     Attributes
     ----------
     array_sha256 : of the bytes of the array, without the header of the file.
-    loss : exact, over the rows trained on, with the penalty.
-    train_accuracy, validation_accuracy : fractions; the latter None with no rows held out.
+    loss : of the final weights over all rows trained on, with the penalty.
+    train_accuracy, validation_accuracy : fractions; the latter None without held-out rows.
     history : one entry for each epoch.
     """
 
@@ -120,11 +120,11 @@ class Receipt(Run, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=T
 
 
 def run_of(split: Split, settings: Settings, features: Sequence[str], rows: int) -> Run:
-    """What identifies the training of `rows` rows of a split; `settings` are those for its rows."""
+    """The `Run` of training on `rows` rows of a split; `settings` has its `val_size` filled in."""
     folder = split.source.data_dir
     return Run(
         dataset=split.source.dataset,
-        # JSON is UTF-8: a name that is not is recorded as nearly as can be.
+        # JSON is UTF-8; bytes of a name that are not valid UTF-8 are escaped.
         data_dir=None if folder is None else os.fsencode(folder).decode(errors="backslashreplace"),
         files=dict(split.files),
         image_height=split.height,
@@ -138,7 +138,7 @@ def run_of(split: Split, settings: Settings, features: Sequence[str], rows: int)
 
 
 def train_arguments(receipt: Receipt, source: Source, out: Path) -> list[str]:
-    """The arguments of the `mnist-softmax train` that makes the same weights, nothing left to a default."""
+    """The arguments of `mnist-softmax train` that make the same weights, with every setting explicit."""
     where = ["--dataset", source.dataset] if source.dataset else ["--data-dir", str(source.data_dir)]
     steps_taken = [f"--{'' if name in receipt.features else 'no-'}{name}" for name in FEATURE_STEPS]
     arguments = ["train", *where, *steps_taken]
@@ -148,7 +148,7 @@ def train_arguments(receipt: Receipt, source: Source, out: Path) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """The versions here."""
+    """The versions on this machine."""
     return {
         "machine": f"{platform.system()} {platform.machine()}",
         "mnist_softmax": __version__,
@@ -168,7 +168,7 @@ def decode(data: bytes, kind: type[_Record], path: Path, what: str, remedy: str 
 
     Raises
     ------
-    WeightsError : not JSON, or not of the schema; the place is named.
+    WeightsError : not JSON, or not of the schema; the message names the place.
     """
     try:
         return msgspec.json.decode(data, type=kind)

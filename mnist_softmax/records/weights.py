@@ -1,8 +1,7 @@
 """The weights file: the array and its receipt in one .npy, so that they always belong together.
 
 The first array is float32 (N + 1, L): rows 0..N-1 are W, the last row is B. `numpy.load` returns it. The
-second is the receipt, JSON as uint8. A file with the first array alone is read too, as weights of which
-nothing is known.
+second is the receipt, JSON as uint8. A file with only the first array is read as weights without a receipt.
 """
 
 import hashlib
@@ -19,11 +18,11 @@ from mnist_softmax.records.receipt import Receipt, decode, encode
 
 
 class Weights(NamedTuple):
-    """What a file holds.
+    """The content of a weights file.
 
     Attributes
     ----------
-    array : (N + 1, L), or (N, L) when made elsewhere without B; float32, finite.
+    array : (N + 1, L), or (N, L) if another program left out B; float32, finite.
     receipt : None where the file has none.
     sha256 : of the file.
     """
@@ -59,7 +58,7 @@ def load(path: Path) -> Weights:
     Raises
     ------
     UsageError : no such file, or not a regular one.
-    WeightsError : not such an array, a damaged receipt, or a receipt that belongs to another array.
+    WeightsError : a wrong or non-finite array, a damaged receipt, or the receipt of another array.
     LocalIOError : it cannot be read.
     """
     (stored, *text), sha256 = npy.read(
@@ -89,7 +88,7 @@ def _check_pair(array: NDArray[np.float32], receipt: Receipt, path: Path) -> Non
         raise WeightsError("the receipt does not fit the weights", path, expected=expected, got=array.shape)
     if (found := array_sha256(array)) != receipt.array_sha256:
         raise WeightsError(
-            "the receipt is of other weights", path, expected=f"SHA-256 {receipt.array_sha256}", got=found
+            "the receipt is for other weights", path, expected=f"SHA-256 {receipt.array_sha256}", got=found
         )
     if [entry.epoch for entry in receipt.history] != list(range(1, receipt.hyperparameters.epochs + 1)):
         epochs = receipt.hyperparameters.epochs

@@ -33,7 +33,7 @@ def train(split: Split, *, features: Sequence[str] = (), **settings: Any) -> Mod
 
     Raises
     ------
-    TypeError : a name that is no setting.
+    TypeError : a name that is not a setting.
     UsageError, GateError : see `fit`.
     """
     return fit(split, Settings(**settings), features)
@@ -57,10 +57,10 @@ def fit(
     ----------
     split : the training file's rows.
     features : a chain of names in `settings.FEATURE_STEPS`.
-    out : where the weights are saved; a checkpoint is kept beside it until they are. None: nowhere.
-    log : gets one JSON object per epoch, a line each.
-    resume : go on from the checkpoint beside `out`, if there is one; the outcome is that of one uninterrupted
-        run. Otherwise an old checkpoint is discarded.
+    out : where to save the weights, with a checkpoint beside them until then; None saves nothing.
+    log : file that gets one JSON object per epoch, each on a line.
+    resume : continue from the checkpoint beside `out`, if there is one; the result is the same as without the
+        interruption. If False, an old checkpoint is discarded.
     on_epoch : called after each epoch.
     on_rows : called with the number of rows just trained on.
     notify : called with a message if there is no checkpoint to resume from.
@@ -69,7 +69,7 @@ def fit(
     ------
     UsageError : a wrong setting or feature; `val_size` leaves no row; `out` cannot be a file.
     GateError : training diverged.
-    WeightsError : the checkpoint is damaged or of another run.
+    WeightsError : the checkpoint is damaged or belongs to another run.
     LocalIOError : the log, the checkpoint or the weights cannot be written.
     """
     settings = settings.for_rows(len(split.labels))
@@ -128,7 +128,7 @@ def _entry(
     labels: NDArray[np.uint8],
     held_out: NDArray[np.uint32],
 ) -> Epoch:
-    """The epoch just done, with the scores of the rows held out."""
+    """The history entry of the epoch just done, with the scores of the held-out rows."""
     if not len(held_out):
         return Epoch(state.epoch, running_loss, None, None)
     (loss,), (accuracy,) = cross_entropy_and_accuracy(state.parameters(), stored, labels, held_out)
@@ -141,13 +141,13 @@ def _check_finite(settings: Settings, state: State, *losses: float | None) -> No
             "training diverged",
             f"epoch {state.epoch}",
             expected="a finite loss",
-            got="one that is not",
+            got="NaN or infinity",
             remedy=f"try --lr below {settings.lr:g}",
         )
 
 
 class _Keeper:
-    """Keeps the end of the last epoch, and from time to time puts it on disk as the checkpoint."""
+    """Keeps the state after the last epoch, and writes it to the checkpoint from time to time."""
 
     def __init__(self, out: Path | None, run: Run) -> None:
         self.path = checkpoint.checkpoint_path(out) if out else None
@@ -161,7 +161,7 @@ class _Keeper:
             check_writable_target(self.path)
 
     def load(self, notify: Callable[[str], object]) -> None:
-        """Take up the run where its checkpoint left it, if there is one."""
+        """Load the state and the history from the checkpoint, if there is one."""
         if self.path and self.path.exists():
             self.state, self.history = checkpoint.load(self.path, self.run)
             self._epochs_on_disk = self.state.epoch
@@ -169,7 +169,7 @@ class _Keeper:
             notify(f"no checkpoint to resume from: {self.path}; training starts from the beginning")
 
     def epoch_done(self, state: State, entry: Epoch) -> None:
-        """Note the end of an epoch; write it if the last checkpoint is old enough."""
+        """Keep the state after an epoch; write it if the last checkpoint is old enough."""
         self.history.append(entry)
         if self.path:
             self._end_of_epoch = state.copy()  # the next epoch changes `state` in place
@@ -177,10 +177,10 @@ class _Keeper:
                 self.save()
 
     def save(self) -> None:
-        """Write the end of the last epoch, unless it is on disk already."""
+        """Write the state after the last epoch, unless it is on disk already."""
         state = self._end_of_epoch
         if self.path and state and state.epoch > self._epochs_on_disk:
-            done = self.history[: state.epoch]  # a signal may have come before the copy of a further epoch
+            done = self.history[: state.epoch]  # a signal may come between an entry and its state
             checkpoint.save(self.path, self.run, checkpoint.Checkpoint(state, done))
             self._epochs_on_disk = state.epoch
             self._written_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""A Model: weights with what is known of them, from a file or fresh from training."""
+"""A Model: weights with their receipt, from a file or fresh from training."""
 
 import os
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from mnist_softmax.scoring import metrics
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Softmax regression that can answer.
+    """A trained softmax regression.
 
     Attributes
     ----------
-    array : (N + 1, L) float32; rows 0..N-1 are W, the last is B. Weights made elsewhere may lack B.
-    receipt : how it was trained; None where nothing says it. It is then read as a model of plain pixels.
+    array : (N + 1, L) float32; rows 0..N-1 are W, the last is B. Weights of other programs may lack B.
+    receipt : how it was trained; None if unknown, and the features are then plain pixels.
     path : of its file; None before it is saved.
     sha256 : of its file; "" before it is saved.
     """
@@ -45,24 +45,24 @@ class Model:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of its images; without a receipt those of squares, with or without a bias."""
+        """Height and width of its images; WeightsError without a receipt, unless they are squares."""
         if self.receipt:
             return self.receipt.image_height, self.receipt.image_width
         rows = len(self.array)
-        for pixels in (rows - 1, rows):  # never are both of them square numbers
+        for pixels in (rows - 1, rows):  # they are never both square numbers
             height, width = image_size(pixels)
             if height == width and height:
                 return height, width
         raise WeightsError(
-            "no receipt says how high and wide the images are",
+            "the image size is unknown without a receipt",
             self.path,
-            expected="the pixels of a square and the bias",
+            expected="a row per pixel of a square image, and one for the bias",
             got=f"{rows} rows",
             remedy="name the data with --dataset or --data-dir",
         )
 
     def parameters(self, columns: int) -> NDArray[np.float32]:
-        """The array as (N + 1, L) for rows of N = `columns` features, with a bias of 0 where it has none.
+        """The array as (N + 1, L) for rows of N = `columns` features, with a bias of 0 if it has none.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Model:
         WeightsError : they do not fit its images or its classes.
         """
         parameters = self.parameters(steps.count(split.height, split.width, self.features))
-        # The labels of a folder may leave classes out; those of a dataset are all known.
+        # The labels of a folder may leave classes out; the classes of a dataset are known.
         classes = max(len(split.class_names), 0 if split.source.dataset else parameters.shape[1])
         if classes != parameters.shape[1]:
             raise WeightsError(
@@ -100,7 +100,7 @@ class Model:
         return parameters
 
     def features_of(self, split: Split) -> NDArray[np.uint8]:
-        """What the model sees of the images of a split that it fits: (M, N) uint8."""
+        """What the model sees of the images of a split: (M, N) uint8. The split must fit the model."""
         return steps.apply(split.images, split.height, split.width, self.features)
 
     def predict_proba(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:

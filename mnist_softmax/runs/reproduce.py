@@ -1,4 +1,4 @@
-"""Training again as a receipt says, and how close that comes to the weights that the receipt describes."""
+"""Train again as a receipt says, and compare the result with the weights of the receipt."""
 
 import math
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from mnist_softmax.runs.fit import fit
 from mnist_softmax.runs.model import Model
 from mnist_softmax.training.descent import OnRows
 
-#: The most that a weight may be off on other hardware or with other versions, as a fraction of the largest
-#: weight. The kernels that OpenBLAS has for different processors were seen to differ by 1e-6.
+#: The largest allowed difference of a weight on other hardware or with other versions, as a fraction of the
+#: largest weight. OpenBLAS's kernels for different processors were seen to differ by 1e-6.
 WEIGHT_TOLERANCE = 1e-4
-#: The same for accuracies (a tenth of a point) and for the loss, as they are.
+#: The largest allowed difference, absolute, of an accuracy (a tenth of a point) and of the loss.
 FIGURE_TOLERANCE = 1e-3
 
 _FIGURES = ("loss", "train_accuracy", "validation_accuracy")
@@ -39,16 +39,16 @@ def receipt_of(model: Model) -> Receipt:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Weights beside the same weights trained again.
+    """Weights compared with the same weights trained again.
 
     Attributes
     ----------
-    identical : whether the arrays are, byte for byte.
-    array_sha256 : of what was trained again.
-    largest_difference : max|a - b| over the largest weight; None where the shapes differ.
-    figures : name -> (the receipt's, again): the exact loss and the accuracies.
-    versions : name -> (the receipt's, here), of those that are not the same.
-    faults : what differs by more than versions and hardware explain; none when they were reproduced.
+    identical : whether the arrays are equal, byte for byte.
+    array_sha256 : of the array trained again.
+    largest_difference : max|a - b| divided by the largest weight; None if the shapes differ.
+    figures : name -> (in the receipt, trained again), for the loss and the accuracies.
+    versions : name -> (in the receipt, here), for those that differ.
+    faults : the differences beyond the tolerance; empty if the weights were reproduced.
     """
 
     identical: bool
@@ -60,7 +60,7 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        """In a word: "different", "identical" or "equal", which is within the tolerance."""
+        """The result: "different", "identical" or, within the tolerance, "equal"."""
         return "different" if self.faults else "identical" if self.identical else "equal"
 
 
@@ -79,13 +79,13 @@ def reproduce(model: Model, split: Split, on_rows: OnRows = lambda _: None) -> O
     versions = _differences(receipt.versions, again.receipt.versions)
     figures = {name: (getattr(receipt, name), getattr(again.receipt, name)) for name in _FIGURES}
     faults = [
-        f"{name} {stated} in the receipt and {now} again"
+        f"{name} {stated} in the receipt, {now} now"
         for name, (stated, now) in figures.items()
         if not _close(stated, now)
     ]
     difference = _largest_difference(model.array, again.array)
     if difference is None:
-        faults.append(f"{model.array.shape} weights and {again.array.shape} again")
+        faults.append(f"{model.array.shape} weights, {again.array.shape} now")
     elif difference > (WEIGHT_TOLERANCE if versions else 0):
         faults.append(f"weights that differ by up to {difference:.2g} of the largest")
     sha256 = again.receipt.array_sha256

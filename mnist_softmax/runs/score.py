@@ -1,4 +1,4 @@
-"""Scoring: which rows weights are scored on, whether they fit them, and the figures that come of it."""
+"""Scoring: which rows weights are scored on, whether they fit, and the resulting figures."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,10 +18,9 @@ from mnist_softmax.scoring.metrics import Evaluation
 def data_for(
     models: Sequence[Model], chosen: Source | None = None, notify: Callable[[str], object] = lambda _: None
 ) -> Source:
-    """The data that models are scored on.
+    """The data to score models on: `chosen`, else that of the first receipt that names any, else mnist.
 
-    It is what was chosen, else what the first receipt that names data names, else mnist. `notify` is called
-    with a line about each model that was trained on something else.
+    `notify` is called with a line about each model that was trained on other data.
     """
     known = [model.source for model in models if model.source]
     source = chosen or next(iter(known), Source(dataset="mnist"))
@@ -52,7 +51,7 @@ def evaluate(model: Model, split: Split) -> Evaluation:
 
 
 def answer(model: Model, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """What a model says of one image (height, width), and what it saw of it.
+    """What a model says of one image (height, width), and what it sees of it.
 
     Returns
     -------
@@ -96,7 +95,7 @@ def scores(model: Model, split: Split, evaluation: Evaluation) -> dict[str, Any]
 def compare_models(
     models: Sequence[Model], split: Split, evaluations: Sequence[Evaluation]
 ) -> tuple[Comparison, dict[str, Any]]:
-    """Two models on the same rows, and the figures that `mnist-softmax compare --json` prints of them."""
+    """Compare two models on the same rows; also return what `mnist-softmax compare --json` prints."""
     names = max((class_names(model, split.source) for model in models), key=len)
     a, b = (evaluation.predicted for evaluation in evaluations)
     comparison = compare(split.labels, a, b, len(names))

@@ -1,9 +1,8 @@
-"""A grid of hyperparameters at the cost of little more than one run.
+"""A grid of hyperparameters for little more than the cost of one run.
 
-Models that share a seed share their batches, so they are trained side by side by `descent.descend`, in groups
-of 16: a batch is gathered once for all of a group and one product serves them all. Groups run in threads,
-each with one BLAS thread, and what a group computes depends on nothing outside it. So the result has the same
-bits on any number of cores.
+Models that share a seed share their batches, so `descent.descend` trains them side by side, in groups of 16:
+a batch is gathered once for the whole group, and one product serves all of it. Groups run in threads, each
+with one BLAS thread, and do not depend on each other, so the result has the same bits on any number of cores.
 """
 
 import itertools
@@ -30,7 +29,7 @@ from mnist_softmax.training import blas
 from mnist_softmax.training.descent import OnRows, descend
 from mnist_softmax.training.kernel import initial_state
 
-#: The settings that combinations differ in: all that are swept but the seed.
+#: The settings that combinations differ in: all that are swept, except the seed.
 _VARIED = tuple(name for name, setting in SETTINGS.items() if setting.swept and name != "seed")
 MOST_MODELS = 1024
 #: Beyond 16 models a product gains little, and smaller groups keep more cores busy.
@@ -48,7 +47,7 @@ class Outcome:
     diverged: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """What is reported of it."""
+        """Its part of what `mnist-softmax sweep --json` prints."""
         return {
             **_varied(self.settings),
             "seed": self.settings.seed,
@@ -104,7 +103,7 @@ class Combination:
         return _varied(self.outcomes[0].settings)
 
     def as_json(self) -> dict[str, Any]:
-        """What is reported of it."""
+        """Its part of what `mnist-softmax sweep --json` prints."""
         return {
             **self.varied,
             "seeds": [outcome.settings.seed for outcome in self.outcomes],
@@ -116,7 +115,7 @@ class Combination:
 
 
 def grid(base: Settings, lists: Mapping[str, Sequence[Any]]) -> list[Settings]:
-    """Every combination of the listed values, each once, all else as in `base`; the last name varies fastest.
+    """Each combination of the listed values once, with all else as in `base`; the last name varies fastest.
 
     Raises
     ------
@@ -148,8 +147,8 @@ def sweep(
     split : the training file's rows.
     models : what `grid` returned.
     features : a chain of feature steps, the same for all.
-    workers : threads; None for the number of cores. They decide the speed and nothing else.
-    on_rows : called, in the caller's thread, with the number of rows times models trained on.
+    workers : threads; None for the number of cores. It affects only the speed.
+    on_rows : called, in the caller's thread, with the rows just trained on, times the models.
 
     Raises
     ------
@@ -176,7 +175,7 @@ def sweep(
             while running:
                 report = reports.get()
                 if isinstance(report, Future):
-                    report.result()  # raises what ended the group, if anything did
+                    report.result()  # raises the group's exception, if any
                     running -= 1
                 elif isinstance(report, int):
                     on_rows(report)
@@ -188,12 +187,12 @@ def sweep(
 
 
 def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # what a container allows, where that can be asked
+    affinity = getattr(os, "sched_getaffinity", None)  # respects a container's limit; not on every system
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class _Stopped(Exception):  # noqa: N818
-    """Raised between batches when nobody waits for the sweep any more."""
+    """Raised between batches once the sweep was closed."""
 
 
 def _train_group(
@@ -203,7 +202,7 @@ def _train_group(
     report: Callable[[Any], None],
     stopped: threading.Event,
 ) -> None:
-    """Train models of one seed side by side; report the rows as they pass, and the outcomes of each epoch."""
+    """Train models of one seed side by side; report the rows trained on, and the outcomes of each epoch."""
 
     def on_rows(count: int) -> None:
         if stopped.is_set():

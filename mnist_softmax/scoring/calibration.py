@@ -1,4 +1,4 @@
-"""Calibration: whether answers given with a probability of 80 % are right 80 times in 100."""
+"""Calibration: whether predictions with a probability of 80 % are right 80 times in 100."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from mnist_softmax.scoring.metrics import Evaluation, wilson_interval
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The predictions whose probability lies from `low` (included) to `high` (excluded, but for 1).
+    """The predictions with a probability in [`low`, `high`); the last bin includes 1.
 
     Attributes
     ----------
@@ -31,14 +31,14 @@ class ReliabilityBin:
 def reliability(
     evaluation: Evaluation, labels: NDArray[np.uint8], bins: int = 10
 ) -> tuple[list[ReliabilityBin], float]:
-    """How often predictions of a probability were right.
+    """How often predictions were right, by their probability.
 
     Source: M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian
     binning", 2015: equal bins from 0 to 1, and their expected calibration error.
 
     Returns
     -------
-    The bins that hold rows, in order; and the mean of abs(accuracy - probability) over their rows.
+    The non-empty bins, in order; and the mean over all rows of abs(accuracy - probability) of the row's bin.
     """
     right = evaluation.predicted == labels
     number = np.minimum((evaluation.probability * bins).astype(int), bins - 1)

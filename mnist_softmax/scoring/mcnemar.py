@@ -1,4 +1,4 @@
-"""Two models on the same rows: who is right where, and whether chance explains the difference."""
+"""Two models on the same rows: which is right where, and whether chance explains the difference."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: A term of a sum that is this small beside the sum no longer changes it.
+#: A term smaller than this fraction of a sum no longer changes it.
 _NEGLIGIBLE = 2.0**-60
 
 
@@ -16,8 +16,8 @@ class Comparison:
 
     Attributes
     ----------
-    both_right, only_a, only_b, both_wrong : how many rows are right under both, one, neither; in sum M.
-    differing : (D,) int64, ascending: the rows on which they say different things.
+    both_right, only_a, only_b, both_wrong : how many rows both, one or neither predict right; in sum M.
+    differing : (D,) int64, ascending: the rows on which the predictions differ.
     rows_of_class, right_a, right_b : (L,) int64, per true class: its rows, and how many each model has right.
     """
 
@@ -82,7 +82,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
     1e-16 * n * log n.
 
     Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
-    percentages", Psychometrika 12, 1947; the coin's distribution itself in place of its approximation there.
+    percentages", Psychometrika 12, 1947; there with an approximation, here with the exact distribution.
     """
     n, k = only_a + only_b, min(only_a, only_b)
     if 2 * k >= n - 1:  # the two tails meet

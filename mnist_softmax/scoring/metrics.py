@@ -13,7 +13,7 @@ from mnist_softmax.errors import WeightsError
 from mnist_softmax.features.steps import SCALE
 from mnist_softmax.training import blas
 
-#: Rows scored at a time: memory stays flat whatever the size of the data.
+#: Rows scored at a time, so that memory does not grow with the data.
 _CHUNK = 512
 #: 97.5 % quantile of the normal distribution, for two-sided 95 % intervals.
 _Z95 = 1.959963984540054
@@ -46,7 +46,7 @@ def log_probabilities(
         stop = min(start + _CHUNK, count)
         chunk = X[: stop - start]
         chunk[:] = stored[start:stop] if rows is None else stored[rows[start:stop]]
-        # Logits that overflow are for the caller to judge: the mean of their log S is not finite.
+        # The caller handles logits that overflow: the mean of their log S is not finite.
         with blas.one_thread(), np.errstate(over="ignore", invalid="ignore"):
             F = chunk @ W
             F /= np.float32(SCALE)
@@ -85,7 +85,7 @@ def wilson_interval(correct: int, rows: int) -> tuple[float, float]:
     p, z2 = correct / rows, _Z95**2
     centre = (p + z2 / (2 * rows)) / (1 + z2 / rows)
     half = _Z95 / (1 + z2 / rows) * math.sqrt(p * (1 - p) / rows + z2 / (4 * rows**2))
-    # At 0 and at 1 the formula is exact, its floating point is not.
+    # At 0 and at 1 the formula is exact, but floating point is not.
     low = 0.0 if correct == 0 else max(0.0, centre - half)
     high = 1.0 if correct == rows else min(1.0, centre + half)
     return low, high
@@ -115,12 +115,12 @@ class Evaluation:
 
     @property
     def correct(self) -> int:
-        """How many rows were right."""
+        """How many rows were predicted right."""
         return int(np.trace(self.confusion))
 
     @property
     def accuracy(self) -> float:
-        """Fraction of the rows that were right."""
+        """The fraction of rows that were predicted right."""
         return self.correct / self.rows
 
     @property
@@ -130,7 +130,7 @@ class Evaluation:
 
     @property
     def recall(self) -> list[float | None]:
-        """The fraction of each class's rows that were predicted as it; None where there are none."""
+        """The fraction of each class's rows that were predicted right; None where there are none."""
         return _ratios(np.diag(self.confusion), self.confusion.sum(axis=1))
 
 
@@ -172,7 +172,7 @@ def evaluate(
 def most_confident_mistakes(
     evaluation: Evaluation, labels: NDArray[np.uint8], limit: int | None = None
 ) -> NDArray[np.int64]:
-    """Numbers of the wrong rows, the surest prediction first (ties by number), at most `limit`; int64."""
+    """Row numbers of the mistakes, most confident first (ties by number), at most `limit`; int64."""
     wrong = np.flatnonzero(evaluation.predicted != labels)
     order = np.argsort(-evaluation.probability[wrong], kind="stable")
     return wrong[order[:limit]]

@@ -30,8 +30,8 @@ def _is_within(file: str, package: Path) -> bool:
 def description() -> str:
     """Name, version and kernel of NumPy's BLAS, such as ``openblas 0.3.31 Haswell``.
 
-    SciPy and others bring a BLAS of their own into the process, and they are found in any order. NumPy's
-    wheels keep theirs in their folder or in ``numpy.libs`` beside it; elsewhere there is a single one.
+    SciPy and others may load a BLAS of their own, and libraries are found in no fixed order. NumPy's wheels
+    keep theirs in their folder or in ``numpy.libs`` beside it; other installations have a single one.
     """
     import numpy as np
 

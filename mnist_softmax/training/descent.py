@@ -1,4 +1,4 @@
-"""Minibatch gradient descent: the epochs around the step of `kernel`. Scoring is for the caller."""
+"""Minibatch gradient descent: the epochs around the step of `kernel`. Scoring is left to the caller."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +16,12 @@ from mnist_softmax.training.shuffle import ReadAhead, epoch_order
 _BLOCK = 256
 #: Called with the number of rows that were just trained on, a few times an epoch.
 OnRows = Callable[[int], object]
-#: What rows may be stored as.
+#: The dtypes that rows may have.
 _STORED = (np.dtype(np.uint8), np.dtype(np.float32))
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
-    """What multiplies lr at `step` of `steps` (from 0): 1, or half a cosine wave from 1 down to 0, Eq. 19.
+    """The factor of lr at `step` of `steps` (from 0): 1, or half a cosine wave from 1 down to 0, Eq. 19.
 
     Source: I. Loshchilov, F. Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, without
     the restarts.
@@ -41,24 +41,24 @@ def descend(
     """Train K models side by side, from `state` on, an epoch at a time.
 
     `state` is updated in place and holds the end of an epoch whenever a loss is yielded. A model that
-    diverged has NaN for its loss and disturbs no other; when all have, the epoch ends early.
+    diverged has NaN for its loss and does not affect the others; when all have, the epoch ends early.
 
     Parameters
     ----------
     stored : (M, N) uint8 or float32; `state.scale` in it stands for 1.
     labels : (M,) integers from 0 to L - 1.
     rows : ascending row numbers to train on, at least one.
-    models : settings of the K models; lr, reg and momentum may differ, the others are those of the first.
+    models : settings of the K models; lr, reg and momentum may differ, the rest is taken from the first.
     on_rows : called with the number of rows that were just trained on, a few times an epoch.
 
     Yields
     ------
-    (K,) float64 after each epoch, the running loss: the mean cross-entropy of the batches, each as it was
+    (K,) float64 after each epoch, the running loss: the mean cross-entropy of the batches, each computed
     before its own step, without the penalty.
 
     Raises
     ------
-    TypeError : `stored` or `labels` has a dtype that is not handled.
+    TypeError : `stored` or `labels` has another dtype.
     """
     if stored.dtype not in _STORED or labels.dtype.kind not in "iu":
         raise TypeError(
@@ -68,7 +68,7 @@ def descend(
     batch_size = min(first.batch_size, len(rows))
     full, short = divmod(len(rows), batch_size)
     sizes = [batch_size] + [short] * bool(short)
-    with np.errstate(over="ignore"):  # an lr or reg beyond float32 diverges, as too large ones do
+    with np.errstate(over="ignore"):  # an lr or reg too large for float32 diverges, as it should
         steps = [Step(state, models, batch_size, size) for size in sizes]
     batches = full + bool(short)
     while state.epoch < first.epochs:
@@ -77,14 +77,14 @@ def descend(
         order = epoch_order(rows, first.seed, state.epoch + 1, stored[0].nbytes)
         with blas.one_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             loss = _run_epoch(stored, labels, order, steps, factors, on_rows)
-        # The losses are from before each step: only V shows that the last step of an epoch diverged.
+        # Losses are computed before each step: only V shows that the last step of an epoch diverged.
         finite = np.isfinite(state.V.reshape(len(models), -1)).all(axis=1) & np.isfinite(loss)
         state.epoch += 1
         yield np.where(finite, loss, np.nan)
 
 
 def _blocks(steps: Sequence[Step], rows: int) -> Iterator[tuple[Step, int, int]]:
-    """The parts of an epoch: a step, and the first row that it takes in one go and the one past the last.
+    """The blocks of an epoch: the step to use, the first row, and the one past the last.
 
     `steps` holds the step of full batches, then that of the short batch, if there is one.
     """

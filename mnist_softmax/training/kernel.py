@@ -1,4 +1,4 @@
-"""One step of minibatch gradient descent, in its fast form. `softmax` has the formulas and the letters.
+"""One step of minibatch gradient descent, in its fast form. `softmax` has the formulas and the legend.
 
 "Eq. 7" is an equation of docs/derivation.md. The step is the reference gradient, rearranged so that a batch
 costs little more than its two matrix products:
@@ -6,10 +6,10 @@ costs little more than its two matrix products:
 - Rows stay as they are stored, uint8 for images. A batch is gathered, then converted into one reused float32
   buffer.
 - X here is `scale` times the X of the derivation (255 for pixels) and has a last column of `scale`, so the
-  parameters are held as V = (W, B)^T / scale, and the logits V @ X.T need neither a scaling nor a bias of
-  their own. Eq. 20, Eq. 21.
+  parameters are held as V = (W, B)^T / scale, and the logits are V @ X.T, with no scaling and no separate
+  bias. Eq. 20, Eq. 21.
 - Classes come first and rows last, (L, rows), so max and sum over the classes run over contiguous memory.
-- K models that see the same batches stand stacked, V (K * L, N + 1): one gather, one product for all.
+- K models that see the same batches are stacked, V (K * L, N + 1): one gather, one product for all.
 - Rows are multiplied in chunks small enough for BLAS's path for small products.
 
 The update uses momentum: velocity = momentum * velocity + gradient, Eq. 17; W = W - rate * velocity, Eq.
@@ -25,16 +25,16 @@ from numpy.typing import NDArray
 
 from mnist_softmax.settings import Settings
 
-#: OpenBLAS multiplies small matrices without packing them up to 100**3 multiplications (its interface/gemm.c,
-#: "small matrix"): half of the time of the general path for 10 classes of 784 pixels.
+#: OpenBLAS does not pack matrices for products of up to 100**3 multiplications (its interface/gemm.c, "small
+#: matrix"), which takes half the time of the general path for 10 classes of 784 pixels.
 _SMALL_PRODUCT = 100**3
-#: Fewer rows than this in a chunk cost more in calls than the small path saves.
+#: Chunks of fewer rows cost more in calls than the small path saves.
 _FEWEST_ROWS = 16
 
 
 @dataclass
 class State:
-    """The end of an epoch: all that the next one needs.
+    """The state at the end of an epoch: all that the next one needs.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class State:
     epoch: int = 0
 
     def copy(self) -> "State":
-        """A state that later epochs do not change."""
+        """A copy that later epochs do not change."""
         return State(self.V.copy(), self.velocity.copy(), self.scale, self.epoch)
 
     def parameters(self) -> NDArray[np.float32]:
@@ -68,8 +68,8 @@ class Step:
 
     Parameters
     ----------
-    state : whose V and velocity each step updates in place.
-    models : the settings of K models, of which lr, reg and momentum are used here.
+    state : each step updates its V and velocity in place.
+    models : the settings of K models; only lr, reg and momentum are used here.
     batch_size : the run's batch size.
     batch_rows : rows in this step's batches; fewer than `batch_size` in the last one of an epoch.
 
@@ -93,7 +93,7 @@ class Step:
         classes = outputs // K
         self.V, self.velocity, self.models, self.batch_rows = state.V, state.velocity, K, batch_rows
         chunks = _chunks(batch_rows, outputs * width)
-        # Rows in a chunk, rounded up: the last chunk is filled up with rows of zeros, which add nothing.
+        # Rows in a chunk, rounded up: the last chunk is padded with rows of zeros, which add nothing.
         R = -(-batch_rows // chunks)
 
         X = np.zeros((chunks * R, width), np.float32)
@@ -109,22 +109,22 @@ class Step:
         self.gradients = np.empty((chunks, outputs, width), np.float32)
         self.product = np.empty((outputs, width), np.float32)
 
-        # F_flat has the axes (chunk, model, class, row in the chunk): where class 0 of each row of each model
-        # lies, (K, batch_rows); class l lies l * R further.
+        # F_flat has the axes (chunk, model, class, row in the chunk). first_class, (K, batch_rows), has the
+        # index of class 0 for each row of each model; class l is l * R further.
         row = np.arange(chunks * R).reshape(chunks, 1, R)
         first = (row // R * outputs + np.arange(K).reshape(1, K, 1) * classes) * R + row % R
         self.first_class = first.transpose(1, 0, 2).reshape(K, -1)[:, :batch_rows].copy()
         self.class_stride = R
 
         # `gradients`, summed over the chunks and divided by M * scale, is the gradient with respect to W and
-        # B, Eq. 21. V = W / scale, so its step is smaller by 1 / scale again. Both divisions are in `unit`,
+        # B, Eq. 21. V = W / scale, so its step is divided by `scale` once more. Both divisions are in `unit`,
         # which multiplies the rates; velocity stays in units of `gradients`, so the penalty is divided by it.
         unit = 1 / (batch_size * state.scale * state.scale)
         self.momentum = _per_output([model.momentum for model in models], classes)
         self.scaled_lr = _per_output([model.lr * unit for model in models], classes)
         self.scaled_reg = np.zeros((outputs, width), np.float32)  # the last column is the bias, not penalised
         self.scaled_reg[:, :N] = np.repeat([model.reg / unit for model in models], classes)[:, None]
-        self.short_batch = np.float32(batch_size / batch_rows)  # the mean of fewer rows weighs each more
+        self.short_batch = np.float32(batch_size / batch_rows)  # in the mean of fewer rows each weighs more
 
     def place(self, labels: NDArray[Any]) -> NDArray[np.intp]:
         """Flat indices into F of the logits of the true classes, (batches, K * batch_rows), for `labels`."""
@@ -140,17 +140,18 @@ class Step:
         label_logits: NDArray[np.float32],
         sums: NDArray[np.float32],
     ) -> None:
-        """Leave batch_size * scale times the gradient of one batch's cross-entropy, Eq. 21, in `gradients`.
+        """Set `gradients` to batch_size * scale times the gradient of one batch's cross-entropy, Eq. 21.
 
-        Each chunk of rows has a sum of its own there.
+        Each chunk of rows has its own sum.
 
         Parameters
         ----------
-        stored : all rows, uint8 or float32, of which the batch is `rows`.
+        stored : all rows, uint8 or float32.
+        rows : the row numbers of the batch.
         label_index : one row of `place`.
         label_logits : (K * batch_rows,) gets the shifted logits of the true classes.
-        sums : (chunks, K, 1, R) gets the sums of exp of the shifted logits: log of them minus the logits of
-            the true classes is the cross-entropy.
+        sums : (chunks, K, 1, R) gets the sums of exp of the shifted logits; log(sums) minus `label_logits`
+            is the cross-entropy.
         """
         np.copyto(self.X_rows, stored.take(rows, axis=0))
         F = self.F_models
@@ -166,7 +167,7 @@ class Step:
         np.multiply(self.gradients, self.short_batch, out=self.gradients)
 
     def update(self, rate_factor: float) -> None:
-        """Move V along the gradient with the learning rates times `rate_factor`. Eq. 17, Eq. 18."""
+        """Update the velocity, and V with the learning rates times `rate_factor`. Eq. 17, Eq. 18."""
         velocity, product = self.velocity, self.product
         np.multiply(velocity, self.momentum, out=velocity)
         for gradient in self.gradients:
@@ -178,13 +179,13 @@ class Step:
 
 
 def _chunks(batch_rows: int, multiplications_per_row: int) -> int:
-    """In how many chunks to multiply a batch: as few as the small path allows, 1 where it never applies."""
+    """How many chunks to split a batch into: as few as the small path allows, or 1 where it does not pay."""
     rows = _SMALL_PRODUCT // multiplications_per_row
     return -(-batch_rows // rows) if rows >= _FEWEST_ROWS else 1
 
 
 def _per_output(values: list[float], classes: int) -> Any:
-    """One value per output of the stack, as a column; a scalar, which is faster, where all are the same."""
+    """One value per output, as a column; if all are equal a scalar, which is faster."""
     if len(set(values)) == 1:
         return np.float32(values[0])
     return np.repeat(np.asarray(values, np.float32), classes)[:, None]

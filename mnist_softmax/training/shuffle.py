@@ -1,13 +1,11 @@
 """The order of the rows in an epoch, for data that fits in memory and for data that may not.
 
-Up to 1 GiB of rows every order is equally likely. Beyond that the file may not fit in memory, and a row
-from anywhere would cost a read of its own: pages of 4 KiB, often 32 of them, for 784 bytes. There the rows
-are shuffled in two steps: pieces of 1 MiB of consecutive rows are put in random order, then the rows within
-each window of 256 pieces. So a window is read from disk once, in long reads, and its rows come from all over
-the file.
+Up to 1 GiB of rows, every order is equally likely. A larger file may not fit in memory, and in a fully random
+order each row would need a read of its own: pages of 4 KiB, often 32 of them, for 784 bytes. Such data is
+shuffled in two steps: first the pieces, 1 MiB of consecutive rows each, then the rows within each window of
+256 pieces. A window is read from disk once, in long reads, and its rows come from all over the file.
 
-Which of the two it is depends on the size of the data alone, never on the machine, so that the same run gives
-the same weights everywhere.
+The choice depends only on the size of the data, never on the machine, so the order is the same everywhere.
 """
 
 import mmap
@@ -16,18 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: The largest data, in bytes of its rows, that is shuffled as a whole.
+#: The most bytes of rows that are shuffled as a whole.
 WHOLE = 1 << 30
 _PIECE = 1 << 20
 _PIECES_IN_WINDOW = 256
-#: Reads are asked for in stretches of this many bytes, a multiple of any page size.
+#: Reads are requested in units of this many bytes, a multiple of any page size.
 _UNIT = 1 << 16
 
 
 def epoch_order(rows: NDArray[np.uint32], seed: int, epoch: int, row_bytes: int) -> NDArray[np.uint32]:
-    """`rows` (ascending) in the order that `seed` draws for epoch `epoch` (from 1), whatever came before.
+    """`rows` (ascending) in the order of epoch `epoch` (from 1), drawn from `seed` and `epoch` alone.
 
-    `row_bytes` is the size of a row: it decides how the rows are shuffled.
+    `row_bytes`, the size of a row, decides how the rows are shuffled.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rows.copy()
@@ -42,17 +40,16 @@ def epoch_order(rows: NDArray[np.uint32], seed: int, epoch: int, row_bytes: int)
 
 
 def window_rows(rows: int, row_bytes: int) -> int:
-    """How many rows are shuffled among each other: all `rows`, or those of a window."""
+    """How many rows are shuffled together: all `rows`, or those of a window."""
     if rows * row_bytes <= WHOLE:
         return max(rows, 1)
     return max(1, _PIECE // row_bytes) * _PIECES_IN_WINDOW
 
 
 class ReadAhead:
-    """Has the system read the next window of a mapped file while this one is in use.
+    """Asks the system to read the next window of a mapped file while this one is in use.
 
-    Reading is only asked for, so nothing waits. Where it cannot be asked for (data in memory, Windows)
-    nothing happens.
+    Nothing waits for the read. For data in memory, and on Windows, nothing happens.
 
     Parameters
     ----------
@@ -74,7 +71,7 @@ class ReadAhead:
         while self._mapping and self._asked < min(position + 2 * self._window, len(self._order)):
             rows = self._order[self._asked : self._asked + self._window]
             self._asked += self._window
-            wanted = np.zeros(len(self._mapping) // _UNIT + 2, np.int8)  # the last one ends the last stretch
+            wanted = np.zeros(len(self._mapping) // _UNIT + 2, np.int8)  # the last 0 ends the last stretch
             wanted[(rows.astype(np.int64) * self._row_bytes + self._start) // _UNIT] = 1
             edges = np.flatnonzero(np.diff(wanted, prepend=np.int8(0))) * _UNIT
             for start, stop in edges.reshape(-1, 2).tolist():
@@ -83,7 +80,7 @@ class ReadAhead:
 
 
 def _mapping(array: NDArray[Any]) -> mmap.mmap | None:
-    """The map of the file that an array lies in, if it does."""
+    """The memory map that an array is a view of, if it is one."""
     base: object = array
     while isinstance(base, np.ndarray | memoryview):
         base = base.base if isinstance(base, np.ndarray) else base.obj

@@ -1,4 +1,4 @@
-"""What `mnist-softmax show` draws, as lines of text: the weights, a row, the surest mistakes."""
+"""What `mnist-softmax show` draws, as lines of text: the weights, a row, the most confident mistakes."""
 
 import math
 import shutil
@@ -17,15 +17,15 @@ from mnist_softmax.runs.model import Model
 from mnist_softmax.scoring.metrics import most_confident_mistakes
 from mnist_softmax.views import pictures, terminal
 
-#: Columns between a digit and its bars, and the most that a bar takes.
+#: Columns between a digit and its bars, and of the longest bar.
 _GAP, _LONGEST_BAR = 3, 40
-#: Bars of this many classes are drawn; of more, those of the most probable.
+#: The most classes with a bar: the most probable ones, and the label.
 _MOST_BARS = 10
 
 
 @dataclass(frozen=True)
 class Screen:
-    """What a stream can show: its style and encoding, its columns and, of a terminal, its lines."""
+    """What a stream can show: its style and encoding, its columns and, if it is a terminal, its lines."""
 
     style: terminal.Style
     encoding: str | None
@@ -100,7 +100,7 @@ def row(here: Screen, model: Model, split: Split, index: int) -> Iterator[str]:
 
 
 def mistakes(here: Screen, model: Model, split: Split, limit: int) -> Iterator[str]:
-    """The mistakes that the model is surest of."""
+    """The most confident mistakes."""
     evaluation = score.evaluate(model, split)
     wrong = evaluation.rows - evaluation.correct
     what = f"{evaluation.rows} {split.name} rows of {split.source.label}"
@@ -128,7 +128,7 @@ def mistakes(here: Screen, model: Model, split: Split, limit: int) -> Iterator[s
 
 
 def digit(here: Screen, image: NDArray[np.uint8]) -> list[str]:
-    """An image (height, width) alone."""
+    """An image (height, width), with nothing beside it."""
     _, columns = terminal.layout(1, *image.shape, captions=1, columns=here.columns, lines=here.lines)
     return terminal.digit(image, columns, here.style)
 
@@ -138,7 +138,7 @@ def _after(model: Model) -> str:
 
 
 def _bars(here: Screen, S: NDArray[np.float64], names: Sequence[str], label: int, beside: int) -> list[str]:
-    """A line a class: name, probability, bar; of many classes the most probable and the label."""
+    """A line per class: name, probability, bar; of many classes only the most probable and the label."""
     shown = {label, *np.argsort(-S, kind="stable")[:_MOST_BARS].tolist()}
     widest = max(terminal.columns_of(names[i]) for i in shown)
     space = here.columns - beside - _GAP

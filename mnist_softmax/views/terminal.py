@@ -1,8 +1,8 @@
 """Pictures, bars and captions as text: half-blocks in colour for a terminal, plain ASCII elsewhere.
 
-A terminal's cell is about twice as high as it is wide, so that a cell holds two square pixels, one above the
+A terminal's cell is about twice as high as it is wide, so a cell holds two square pixels, one above the
 other: ``▀`` in the colour of the upper on the colour of the lower. In plain text a cell holds their mean.
-Every function is pure and returns text; who calls it knows the terminal and prints.
+Every function is pure and returns text; the caller knows the terminal and prints.
 """
 
 import math
@@ -20,20 +20,20 @@ RGB = tuple[int, int, int]
 _RESET = "\x1b[0m"
 #: Columns between two pictures.
 _GAP = 1
-#: Pictures of fewer pixels are enlarged by a whole factor, and none is reduced below half of this.
+#: Pictures with fewer pixels a side are enlarged by a whole factor; none is reduced below half of this.
 _COMFORTABLE = 28
 _GREYS = " .:-=+*#%@"
-#: From the strongest weight against a class over none to the strongest for it.
+#: From the strongest weight against a class, through 0, to the strongest for it.
 _SIGNED = "=-. +*#"
-#: None, middling, full strength: for a class and against it. Orange and blue can be told apart by those who
-#: see no red or green, and dark stays dark, as in a digit.
+#: Colours of zero, middle and full strength, for a class and against it. Orange and blue can be told apart
+#: without seeing red or green; zero is dark, as in a digit.
 _FOR: tuple[RGB, ...] = ((14, 14, 18), (222, 106, 24), (255, 216, 160))
 _AGAINST: tuple[RGB, ...] = ((14, 14, 18), (32, 106, 222), (176, 216, 255))
-#: The same in xterm's colours, whose cube is too coarse to mix them.
+#: The same in xterm's 256 colours, which are too coarse to mix.
 _FOR_256 = (233, 52, 94, 130, 172, 208, 215)
 _AGAINST_256 = (233, 17, 24, 25, 32, 33, 75)
 _EIGHTHS = ("", *"▏▎▍▌▋▊▉")
-_BAR, _STRONG_BAR = 244, 208  # xterm's grey and orange; both can be seen on white and on black
+_BAR, _STRONG_BAR = 244, 208  # xterm's grey and orange, visible on white and on black
 
 
 def style(choice: str, *, terminal: bool, encoding: str | None, environment: Mapping[str, str]) -> Style:
@@ -44,7 +44,7 @@ def style(choice: str, *, terminal: bool, encoding: str | None, environment: Map
     choice : "always" and "never" win over everything but the encoding; "auto" colours a terminal, unless
         NO_COLOR (https://no-color.org) is set or TERM is missing or "dumb".
     terminal : whether the stream is one.
-    encoding : of the stream; without block characters in it there are no pictures in colour.
+    encoding : of the stream; if it lacks block characters, the style is "plain".
     environment : NO_COLOR, TERM, and COLORTERM, which says whether 24-bit colours are understood.
     """
     term = environment.get("TERM", "dumb")
@@ -70,7 +70,7 @@ def resized(picture: NDArray[Any], height: int, width: int) -> NDArray[np.float6
     """A picture (H, W) as (height, width), larger or smaller; each pixel is the mean of what it covers."""
     rows, columns = _coverage(picture.shape[0], height), _coverage(picture.shape[1], width)
     resampled: NDArray[np.float64] = rows @ picture.astype(np.float64) @ columns.T
-    return resampled.round(9)  # a value between two characters falls to the same side everywhere
+    return resampled.round(9)  # a value between two characters rounds the same way on every machine
 
 
 def _coverage(old: int, new: int) -> NDArray[np.float64]:
@@ -114,7 +114,7 @@ def template(picture: NDArray[Any], scale: float, width: int, style: Style) -> l
 
 
 def _mixed(colours: Sequence[RGB], share: float) -> tuple[int, ...]:
-    """The colour at `share`, from 0 to 1, of the way through some colours."""
+    """The colour at the fraction `share`, from 0 to 1, of the way through some colours."""
     first = min(int(share * (len(colours) - 1)), len(colours) - 2)
     part = share * (len(colours) - 1) - first
     return tuple(round(a + part * (b - a)) for a, b in zip(colours[first], colours[first + 1], strict=True))
@@ -139,9 +139,9 @@ def _height(height: int, width: int, columns: int) -> int:
 
 
 def _half_blocks(upper: Sequence[str], lower: Sequence[str]) -> str:
-    """One line of cells from the colours of two lines of pixels; "" in `lower` is the terminal's own.
+    """One line of cells from the colours of two lines of pixels; "" in `lower` is the terminal's background.
 
-    The codes are those of ECMA-48, "select graphic rendition": 38 and 48 set the colour before and behind.
+    The codes are those of ECMA-48, "select graphic rendition": 38 sets the foreground, 48 the background.
     """
     text, last = "", ""
     for above, below in zip(upper, lower, strict=True):
@@ -155,7 +155,7 @@ def _half_blocks(upper: Sequence[str], lower: Sequence[str]) -> str:
 
 
 def bar(fraction: float, width: int, style: Style, *, strong: bool = False) -> str:
-    """A bar, `width` columns long at 1 and not padded; a `strong` one is orange."""
+    """A bar, `width` columns long if `fraction` is 1, not padded; a `strong` one is orange."""
     if style == "plain":
         return "#" * round(fraction * width)
     eighths = round(fraction * width * 8)
@@ -164,14 +164,14 @@ def bar(fraction: float, width: int, style: Style, *, strong: bool = False) -> s
 
 
 def columns_of(text: str) -> int:
-    """How many columns a terminal gives a text: two to wide East Asian characters, none to combining ones."""
+    """How many columns a text takes: two per wide East Asian character, none per combining one."""
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
     )
 
 
 def printable(text: str, encoding: str | None) -> str:
-    """A name as it can be printed: control characters, and what the encoding lacks, as their escapes."""
+    """A text with control characters, and characters that the encoding lacks, written as escapes."""
 
     def escaped(c: str) -> str:
         return c.encode("unicode_escape").decode()
@@ -196,13 +196,13 @@ def layout(
 ) -> tuple[int, int]:
     """How to lay out `count` pictures of height x width pixels.
 
-    The largest with which all of them fit into `lines`: a pixel a column at most, or a whole number of them
-    where the picture is small. Where none does, the smallest that can still be read.
+    The largest size with which all fit into `lines`, up to one column per pixel, or more if the picture is
+    small. If none fits, the smallest that is still legible.
 
     Parameters
     ----------
     captions : lines under each picture.
-    columns, lines : the space that there is.
+    columns, lines : the available space.
 
     Returns
     -------

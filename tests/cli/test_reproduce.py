@@ -150,7 +150,7 @@ def test_other_versions_are_named_and_allow_a_small_difference(
     change(trained, by, versions={**receipt_of(trained).versions, "numpy": "1.0"})
     done = program("reproduce")
     assert done.code == code
-    assert f"not the same: numpy 1.0 in the receipt, {np.__version__} here" in done.out
+    assert f"different numpy: 1.0 in the receipt, {np.__version__} here" in done.out
     assert ("equal within the tolerance" in done.out) == (code == 0)
 
 

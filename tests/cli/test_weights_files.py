@@ -91,7 +91,7 @@ def test_weights_without_a_receipt_are_read_with_one_warning(
     done = program(*READERS[reader])
     assert done.code == 0
     assert done.err == (
-        "mnist-softmax: warning: no receipt in the weights: they are read as weights of plain pixels: w.npy\n"
+        "mnist-softmax: warning: no receipt in the weights, so they are applied to plain pixels: w.npy\n"
     )
     if reader != "report":  # whose page differs, by what the receipt told
         assert done.out == before.out

@@ -495,7 +495,7 @@ def test_processes_with_different_datasets_do_not_block_each_other(tmp_path: Pat
         with Server(serving(contents)) as lively:
             ensure(other, tmp_path, mirrors=[lively.url], patience=hasty)
         notices: list[str] = []
-        with pytest.raises(LocalIOError, match=r"cannot lock: .*another process held it"):
+        with pytest.raises(LocalIOError, match=r"cannot lock: .*another process held"):
             ensure(DATASET, tmp_path, mirrors=[server.url], patience=hasty, notify=notices.append)
         assert len(notices) == 1
         assert "waiting for another process" in notices[0]

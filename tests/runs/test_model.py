@@ -128,7 +128,7 @@ def test_without_a_receipt_images_are_squares_of_plain_pixels(bias: bool) -> Non
 
 def test_without_a_receipt_images_that_are_no_squares_cannot_be_guessed() -> None:
     model = Model(PLAIN.array)
-    with pytest.raises(WeightsError, match="no receipt says how high and wide the images are"):
+    with pytest.raises(WeightsError, match="the image size is unknown without a receipt"):
         model.predict(SPLIT.images)
     # The data can say it.
     np.testing.assert_array_equal(model.parameters_for(SPLIT), PLAIN.array)

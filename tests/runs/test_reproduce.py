@@ -90,13 +90,13 @@ def test_a_receipt_may_claim_no_other_figures(figure: str, by: float, word: str)
     was = getattr(RECEIPT, figure)
     outcome = reproduce(changed(**{figure: was + by}), SPLIT)
     assert outcome.word == word
-    assert outcome.faults == [f"{figure} {was + by} in the receipt and {was} again"] * (word == "different")
+    assert outcome.faults == [f"{figure} {was + by} in the receipt, {was} now"] * (word == "different")
 
 
 def test_a_receipt_may_not_leave_the_validation_accuracy_out() -> None:
     outcome = reproduce(changed(validation_accuracy=None), SPLIT)
     assert outcome.word == "different"
-    assert outcome.faults[0].startswith("validation_accuracy None in the receipt and 0.")
+    assert outcome.faults[0].startswith("validation_accuracy None in the receipt, 0.")
 
 
 def test_another_shape_is_different() -> None:
@@ -104,7 +104,7 @@ def test_another_shape_is_different() -> None:
     receipt = msgspec.structs.replace(RECEIPT, array_sha256=array_sha256(array))
     outcome = reproduce(Model(array, receipt), SPLIT)
     assert (outcome.word, outcome.largest_difference) == ("different", None)
-    assert outcome.faults == ["(31, 8) weights and (31, 7) again"]
+    assert outcome.faults == ["(31, 8) weights, (31, 7) now"]
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ def test_weights_with_no_receipt_and_no_mistakes_have_a_report_too(program: Prog
     Model(train(open_split(data_dir=tmp_path / "d"), epochs=30).array).save(tmp_path / "weights.npy")
     done = program("report", "--data-dir", "d")
     assert done.code == 0
-    assert done.err.startswith("mnist-softmax: warning: no receipt in the weights: ")
+    assert done.err.startswith("mnist-softmax: warning: no receipt in the weights, ")
     text = Page(tmp_path / "report.html").text
     assert "There are none." in text
     assert "no receipt" in text

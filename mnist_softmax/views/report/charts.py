@@ -1,4 +1,4 @@
-"""The report's charts as inline SVG. Colours are the page's CSS classes, so they follow light and dark."""
+"""The report's charts as inline SVG. Colours are CSS classes of the page, so they follow light and dark."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mnist_softmax.records.receipt import Epoch
 from mnist_softmax.scoring.calibration import ReliabilityBin
 
-#: Of a long history, at most this many epochs are drawn.
+#: The most epochs of a long history that are drawn.
 MOST_POINTS = 200
 #: Up to this many points get a dot each.
 _MOST_DOTS = 30
@@ -25,7 +25,7 @@ class _Frame:
     height: float = _HEIGHT
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where (x, y) lies."""
+        """The position of (x, y) in user units."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
         left = _LEFT + across * (self.width - _LEFT - _RIGHT)
@@ -77,7 +77,7 @@ def _axes(
 
 
 def thinned(history: Sequence[Epoch]) -> list[Epoch]:
-    """At most `MOST_POINTS` entries of a history, evenly spaced, the first and the last among them."""
+    """At most `MOST_POINTS` entries of a history, evenly spaced, with the first and the last."""
     if len(history) <= MOST_POINTS:
         return list(history)
     last = len(history) - 1
@@ -85,12 +85,12 @@ def thinned(history: Sequence[Epoch]) -> list[Epoch]:
 
 
 def curves(history: Sequence[Epoch], lines: Sequence[tuple[str, str, str]], label: str, y_format: str) -> str:
-    """A chart of some keys of a history by epoch.
+    """A chart of some attributes of a history by epoch; "" if there are no numbers.
 
     Parameters
     ----------
     history : entries of a receipt.
-    lines : attribute, CSS class and name of each line; one with no numbers is left out.
+    lines : attribute, CSS class and name of each line; one without numbers is left out.
     """
     entries = thinned(history)
     series = [
@@ -128,7 +128,7 @@ def curves(history: Sequence[Epoch], lines: Sequence[tuple[str, str, str]], labe
 
 
 def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:
-    """The reliability diagram: how often predictions of a probability were right, with 95 % intervals."""
+    """The reliability diagram: how often predictions were right, by probability, with 95 % intervals."""
     frame = _Frame((0.0, 1.0), (0.0, 1.0), _WIDTH, 420)
     marks = [0, 0.2, 0.4, 0.6, 0.8, 1.0]
     body = _axes(

@@ -9,7 +9,7 @@ function divide(value, by) {
   return Math.floor((2 * value + by) / (2 * by));
 }
 
-/** The smallest level such that part/whole of what is counted lies at or below it. */
+/** The smallest level with at least part/whole of the counts at or below it. */
 function quantile(counts, part, whole) {
   const all = counts.reduce((sum, count) => sum + count, 0);
   let below = 0;
@@ -19,7 +19,7 @@ function quantile(counts, part, whole) {
   }
 }
 
-/** Steps 1 and 2: what each grey level is worth as ink, 0 to 255; null where there is nothing to see. */
+/** Steps 1 and 2: the ink of each grey level, 0 to 255; null if there is nothing to see. */
 function inkScale(grey, height, width) {
   const ring = new Array(256).fill(0);
   for (let x = 0; x < width; x++) {
@@ -54,7 +54,7 @@ function extent(counts) {
   return [counts.findIndex(enough), counts.length - [...counts].reverse().findIndex(enough)];
 }
 
-/** Weighted sums of the lines (functions of a position) that each of the reduced lines covers. */
+/** Weighted sums of the lines that each of the reduced lines covers. */
 function reduceLines(lines, length, side, box) {
   const count = lines.length;
   const reduced = [];
@@ -83,8 +83,8 @@ function offset(profile, mass, length) {
 
 /**
  * Make an MNIST image of a picture of one digit.
- * grey: its height * pictureWidth levels, 0 to 255; height and width: of the image wanted.
- * Returns {image: Uint8Array, inverted}, or null where no digit can be seen.
+ * grey: its pictureHeight * pictureWidth levels, 0 to 255; height and width: of the new image.
+ * Returns {image: Uint8Array, inverted}, or null if no digit can be seen.
  */
 function normalize(grey, pictureHeight, pictureWidth, height, width) {
   const found = inkScale(grey, pictureHeight, pictureWidth);

@@ -1,4 +1,4 @@
-// What moves in the page: the canvas and the cells of the confusion matrix.
+// The page's interaction: the canvas and the cells of the confusion matrix.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const bytes = Uint8Array.from(atob(data.weights), character => character.charCodeAt(0));
@@ -10,7 +10,7 @@ const byId = id => document.getElementById(id);
 
 // From a picture to an answer ---------------------------------------------------------------------------------
 
-/** What the model says of a picture: {image, inverted, probabilities, label}, or null where there is no digit. */
+/** What the model says of a picture: {image, inverted, probabilities, label}, or null if there is no digit. */
 function read(grey, pictureHeight, pictureWidth) {
   const normalized = normalize(grey, pictureHeight, pictureWidth, data.height, data.width);
   if (!normalized) return null;
@@ -20,7 +20,7 @@ function read(grey, pictureHeight, pictureWidth) {
   return { image, inverted: normalized.inverted, probabilities: S, label: S.indexOf(Math.max(...S)) };
 }
 
-// The same for a console, and for the tests that hold it equal to the program.
+// For the console, and for the tests that compare these with the program.
 window.mnistSoftmax = { normalize, deskew, read };
 
 // The canvas --------------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ function stroke(from, to) {
   pen.stroke();
 }
 
-/** The canvas as grey levels; the weights of the colours are those of ITU-R 601-2, as Pillow has them. */
+/** The canvas as grey levels; colours are weighted as in ITU-R 601-2, with Pillow's integers. */
 function greyOfCanvas() {
   const { data: rgba } = pen.getImageData(0, 0, SIDE, SIDE);
   const grey = new Uint8Array(SIDE * SIDE);
@@ -71,14 +71,14 @@ function look() {
   });
 }
 
-/** Look at the next frame; many movements of the pen come in one. */
+/** Look at the next frame: the pen may move many times within one. */
 function lookSoon() {
   if (waiting) return;
   waiting = true;
   requestAnimationFrame(() => { waiting = false; look(); });
 }
 
-/** Say the answer; apart from looking, so that a screen reader hears it once a stroke. */
+/** Look and say the answer; separate from `look`, so that a screen reader reads it once per stroke. */
 function say(before = "") {
   look();
   byId("verdict").textContent = before + (answer
@@ -149,7 +149,7 @@ for (const end of ["pointerup", "pointercancel"]) {
     say();
   });
 }
-// A script that paints on the canvas says so with this event.
+// A script that paints on the canvas sends this event.
 canvas.addEventListener("input", () => { hint.hidden = true; say(); });
 
 byId("clear").addEventListener("click", () => { clear(); say(); });

@@ -1,7 +1,7 @@
 """One self-contained page about weights: what they score, what they learned, where they fail, and a canvas.
 
-`page.html.j2` is the page, `style.css` its looks, `normalize.js` the preparation and the model, `page.js`
-what moves. All of it is put into one file that needs no network. Jinja2 is the extra ``report``.
+`page.html.j2` is the page, `style.css` its style, `normalize.js` the preparation and the model, `page.js` the
+interaction. All go into one file that needs no network. Jinja2 comes with the extra ``report``.
 """
 
 import base64
@@ -28,19 +28,19 @@ from mnist_softmax.views.report.png import png_address, signed_colours
 _FOLDER = Path(__file__).parent
 #: The feature steps that normalize.js knows.
 PORTED_STEPS = frozenset({"deskew"})
-#: Pixels of the digits that the confusion matrix shows: about half a megabyte in the page.
+#: The most pixels of the digits behind the confusion matrix: about half a megabyte in the page.
 _MOST_PIXELS = 1_000_000
-#: Digits of one cell, and mistakes, that are shown.
+#: The most digits of one cell, and the most mistakes, that are shown.
 _MOST_OF_A_CELL, _MOST_MISTAKES = 60, 24
 
 
 def check_installed() -> None:
-    """Raise UsageError without Jinja2."""
+    """Raise UsageError if Jinja2 is not installed."""
     require("jinja2", "Jinja2", "report")
 
 
 def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
-    """The page about a model that is scored on a split.
+    """Score a model on a split and make the page about it.
 
     Returns
     -------
@@ -115,12 +115,12 @@ def _percent(fraction: float | None) -> str:
 
 
 def _script_json(value: object) -> str:
-    """JSON that may stand in a script element: nothing in it can end the element or begin a comment."""
+    """JSON that is safe in a script element: nothing in it can end the element or begin a comment."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def repeat_command(model: Model) -> list[str]:
-    """The command that trains the same weights again, in parts to keep together; [] where it is not known."""
+    """The command that trains the same weights again, in parts that stay on one line; [] if unknown."""
     if model.receipt is None or model.source is None or model.path is None:
         return []
     parts = [["mnist-softmax"]]
@@ -132,13 +132,13 @@ def repeat_command(model: Model) -> list[str]:
 
 
 def _templates(parameters: NDArray[np.float32], height: int, width: int) -> list[str]:
-    """A picture of each class's weights, as addresses."""
+    """A picture of each class's weights, as `data:` addresses."""
     pictures, scale = templates(parameters, height, width)
     return [png_address(signed_colours(picture, scale)) for picture in pictures]
 
 
 def _mistakes(split: Split, seen: NDArray[np.uint8], evaluation: Evaluation) -> list[dict[str, Any]]:
-    """The surest mistakes, each with its picture."""
+    """The most confident mistakes, each with its picture."""
     rows = metrics.most_confident_mistakes(evaluation, split.labels, _MOST_MISTAKES)
     return [
         {
@@ -153,9 +153,9 @@ def _mistakes(split: Split, seen: NDArray[np.uint8], evaluation: Evaluation) -> 
 
 
 def _cells(confusion: NDArray[np.int64]) -> list[list[dict[str, Any]]]:
-    """The confusion matrix with how strongly each cell is coloured, 0 to 1.
+    """The confusion matrix, with the strength of each cell's colour, 0 to 1.
 
-    By its share of the true class; mistakes, which are rare, relative to the largest share among them.
+    It is the cell's share of the true class; for mistakes, which are rare, the root of share / largest share.
     """
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     mistaken = shares[~np.eye(len(shares), dtype=bool)]
@@ -178,7 +178,7 @@ def _data(
     parameters: NDArray[np.float32],
     class_names: list[str],
 ) -> dict[str, Any]:
-    """What the page's script works with."""
+    """The data of the page's script."""
     rows = digits_shown(evaluation, split.labels, _MOST_PIXELS // seen.shape[1])
     pairs = zip(split.labels[rows].tolist(), evaluation.predicted[rows].tolist(), strict=True)
     cells: dict[str, list[int]] = {}
@@ -198,9 +198,9 @@ def _data(
 
 
 def digits_shown(evaluation: Evaluation, labels: NDArray[np.uint8], most: int) -> NDArray[np.int64]:
-    """Rows of at most `most` digits, cell by cell of the confusion matrix, none left out if it fits.
+    """Row numbers of at most `most` digits, spread over the cells of the confusion matrix, sorted by cell.
 
-    In a cell of mistakes the surest come first, in a cell of right answers the least sure.
+    In a cell of mistakes the most confident come first, in a cell of right answers the least confident.
     """
     wrong = evaluation.predicted != labels
     sureness = np.where(wrong, -evaluation.probability, evaluation.probability)

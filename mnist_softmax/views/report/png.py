@@ -37,9 +37,9 @@ def png_address(image: NDArray[np.uint8]) -> str:
 
 
 def signed_colours(values: NDArray[Any], scale: float) -> NDArray[np.uint8]:
-    """Colours (H, W, 4) of signed values (H, W): orange above 0, blue below, clear at 0, full at `scale`.
+    """RGBA (H, W, 4) of signed values (H, W): orange above 0, blue below, opaque from `scale`, clear at 0.
 
-    The ground shows through, so the same image fits a light page and a dark one.
+    The background shows through, so the same image fits a light page and a dark one.
     """
     strength = np.clip(values / scale, -1, 1) if scale else np.zeros(values.shape)
     colours = np.where(strength[..., None] > 0, np.array(FOR), np.array(AGAINST))
@@ -47,5 +47,5 @@ def signed_colours(values: NDArray[Any], scale: float) -> NDArray[np.uint8]:
     return np.concatenate([colours, alpha], axis=-1).astype(np.uint8)
 
 
-#: Red, green, blue of what speaks for a class and against it; page.js has the same.
+#: RGB of what speaks for a class and against it; page.js has the same.
 FOR, AGAINST = (232, 93, 4), (37, 110, 219)
