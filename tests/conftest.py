@@ -121,6 +121,15 @@ def mnist_folder() -> Any:
     return Path(folder).resolve()
 
 
+@pytest.fixture(scope="session")
+def cache(mnist_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache filled by ``mnist-softmax download --from``."""
+    folder = tmp_path_factory.mktemp("cache")
+    done = run_here(["download", "--from", mnist_folder, "--cache-dir", folder], folder)
+    assert done.code == 0, done.err
+    return folder
+
+
 def write_folder(
     folder: Path,
     split: str = "train",

@@ -10,21 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Finished, Program, run_here
+from conftest import Finished, Program
 from servers import Server, serving
 
 from mnist_softmax.data.catalog import DATASETS, MNIST
 
 pytestmark = pytest.mark.full
-
-
-@pytest.fixture(scope="module")
-def cache(mnist_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache filled by ``mnist-softmax download --from``."""
-    folder = tmp_path_factory.mktemp("cache")
-    done = run_here(["download", "--from", mnist_folder, "--cache-dir", folder], folder)
-    assert done.code == 0, done.err
-    return folder
 
 
 def run(program: Program, cache: Path, *arguments: Any, **environment: Any) -> Finished:

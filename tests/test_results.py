@@ -33,15 +33,6 @@ BARS = {
 }
 
 
-@pytest.fixture(scope="module")
-def cache(mnist_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with MNIST."""
-    folder = tmp_path_factory.mktemp("cache")
-    done = run_here(["download", "--from", mnist_folder, "--cache-dir", folder], folder)
-    assert done.code == 0, done.err
-    return folder
-
-
 def test_every_configuration_has_a_row_and_its_command() -> None:
     assert sorted(ROWS) == sorted(BARS) == [config.stem for config in CONFIGS], "run make results"
     for row in ROWS.values():

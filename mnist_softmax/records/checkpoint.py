@@ -104,7 +104,7 @@ def _check_same_run(there: Run, here: Run, path: Path) -> None:
     if differing:
         names, theirs, ours = zip(*differing, strict=True)
         raise WeightsError(
-            f"the checkpoint belongs to another run: {', '.join(names)} differ",
+            f"the checkpoint belongs to another run, which differs in {', '.join(names)}",
             path,
             expected=", ".join(map(str, ours)),
             got=", ".join(map(str, theirs)),

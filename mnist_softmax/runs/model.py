@@ -87,6 +87,8 @@ class Model:
         ------
         WeightsError : they do not fit its images or its classes.
         """
+        if self.receipt:
+            self._check_size((split.height, split.width))
         parameters = self.parameters(steps.count(split.height, split.width, self.features))
         # The labels of a folder may leave classes out; the classes of a dataset are known.
         classes = max(len(split.class_names), 0 if split.source.dataset else parameters.shape[1])
@@ -98,6 +100,12 @@ class Model:
                 got=parameters.shape[1],
             )
         return parameters
+
+    def _check_size(self, size: tuple[int, ...]) -> None:
+        if size != self.image_size:
+            expected, got = (" x ".join(map(str, shape)) for shape in (self.image_size, size))
+            what = "the weights do not fit the images"
+            raise WeightsError(what, self.path, expected=f"{expected} pixels", got=got)
 
     def features_of(self, split: Split) -> NDArray[np.uint8]:
         """What the model sees of the images of a split: (M, N) uint8. The split must fit the model."""
@@ -118,11 +126,8 @@ class Model:
         images = np.asarray(images)
         rows = flat_images(images)
         high, wide = self.image_size
-        if images.shape[1:] not in {(high, wide), (high * wide,)}:
-            got = " x ".join(map(str, images.shape[1:]))
-            raise WeightsError(
-                "the images do not fit the weights", self.path, expected=f"{high} x {wide} pixels", got=got
-            )
+        if images.shape[1:] != (high * wide,):
+            self._check_size(images.shape[1:])
         features = steps.apply(rows, high, wide, self.features)
         chunks = metrics.log_probabilities(self.parameters(features.shape[1]), features)
         log_S = np.concatenate([chunk[:, 0] for chunk in chunks] or [np.empty((0, self.array.shape[1]))])

@@ -463,7 +463,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(program: Program, tmp_path: P
     assert (tmp_path / "weights.npy.checkpoint").exists()
     refused = program("train", *LONG, "--lr", "0.1", "--resume")
     assert (refused.code, refused.out, refused.err.count("\n")) == (6, "", 1)
-    assert "the checkpoint belongs to another run: lr differ" in refused.error
+    assert "the checkpoint belongs to another run, which differs in lr" in refused.error
     assert "expected 0.1, got 0.2" in refused.error
     resumed = program("train", *LONG, "--resume")
     assert resumed.code == 0, resumed.err

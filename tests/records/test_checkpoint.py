@@ -168,7 +168,9 @@ def test_the_checkpoint_of_another_run_names_what_differs(
     path: Path, changes: Any, names: str, expected: str, got: str
 ) -> None:
     other = msgspec.structs.replace(RUN, **changes)
-    refused(path, f"belongs to another run: {names} differ: .*: expected {expected}, got {got}; ", other)
+    refused(
+        path, f"belongs to another run, which differs in {names}: .*: expected {expected}, got {got}; ", other
+    )
 
 
 def test_a_checkpoint_that_is_missing_or_no_file_is_a_wrong_use(tmp_path: Path) -> None:

@@ -249,9 +249,9 @@ def test_the_checkpoint_of_another_run_is_kept_and_named(out: Path) -> None:
     log = out.with_name("log")
     log.write_text("what was written before\n")
     for split, settings, features, differing in (
-        (SPLIT, replace(SETTINGS, lr=0.3), (), "lr differ"),
-        (SPLIT, SETTINGS, ("deskew",), "features differ"),
-        (make_split(height=5, width=6), SETTINGS, (), "image_height, image_width differ"),
+        (SPLIT, replace(SETTINGS, lr=0.3), (), "which differs in lr"),
+        (SPLIT, SETTINGS, ("deskew",), "which differs in features"),
+        (make_split(height=5, width=6), SETTINGS, (), "which differs in image_height, image_width"),
     ):
         with pytest.raises(WeightsError, match=differing):
             fit(split, settings, features, out=out, log=log, resume=True, on_rows=never)

@@ -103,7 +103,7 @@ def test_images_of_another_size_are_refused_in_one_sentence(tmp_path: Path, shap
     with pytest.raises(WeightsError) as caught:
         saved.predict(np.zeros(shape, np.uint8))
     assert str(caught.value) == (
-        f"the images do not fit the weights: {saved.path}: expected 6 x 5 pixels, got {got}"
+        f"the weights do not fit the images: {saved.path}: expected 6 x 5 pixels, got {got}"
     )
 
 
@@ -137,7 +137,8 @@ def test_without_a_receipt_images_that_are_no_squares_cannot_be_guessed() -> Non
 @pytest.mark.parametrize(
     ("model", "split", "reason"),
     [
-        (PLAIN, make_split(height=6, width=6), "do not fit the images: expected 37 rows .36 features"),
+        (PLAIN, make_split(height=6, width=6), "do not fit the images: expected 6 x 5 pixels, got 6 x 6"),
+        (PLAIN, make_split(height=5, width=6), "do not fit the images: expected 6 x 5 pixels, got 5 x 6"),
         (Model(PLAIN.array[:-2]), SPLIT, "do not fit the images"),
         (
             Model(PLAIN.array[:-1], PLAIN.receipt),
