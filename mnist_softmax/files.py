@@ -1,8 +1,8 @@
 """Atomic writes, folder syncs and locks, all in one place.
 
 A file gets its final name only when it is complete and on disk: temporary name in the same folder, fsync,
-rename, fsync of the folder. A killed process leaves at most a temporary file, which the next writer in that
-folder removes.
+rename, fsync of the folder. A writer holds a lock on its temporary as long as it lives, so a killed process
+leaves at most an unlocked one, which the next writer in that folder removes.
 """
 
 import errno
@@ -11,57 +11,94 @@ import os
 import secrets
 import stat
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
-from mnist_softmax.errors import LocalIOError, UsageError
+from mnist_softmax.errors import LocalIOError, MnistSoftmaxError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody can remove a file that its writer has open
+    fcntl = None  # type: ignore[assignment]
 
 _TEMPORARY_PREFIX = ".tmp-mnist-softmax-"
-#: A live writer touches its temporary every few seconds, so an hour without a write means that it is gone.
-_STALE_AFTER_SECONDS = 3600.0
+#: An unlocked temporary of this age has no writer; a younger one may be about to be locked.
+_STALE_AFTER_SECONDS = 10.0
+#: The same where the file system has no locks: a writer touches its temporary every few seconds.
+_STALE_WITHOUT_LOCKS_SECONDS = 3600.0
 #: Errors of fsync on a folder where the file system does not support it.
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
-
-_mine: set[str] = set()  # temporaries that this process is writing now
-
-
-def _host() -> str:
-    uname = getattr(os, "uname", None)
-    name = uname().nodename if uname else os.environ.get("COMPUTERNAME", "")
-    return f"{zlib.crc32(name.encode(errors='replace')):08x}"
-
-
-def _process_lives(pid: int) -> bool:
-    if os.name != "posix":  # os.kill would end the process on Windows
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        pass
-    return True
 
 
 def remove_stale_temporaries(folder: Path) -> None:
     """Remove the temporaries that killed processes left in `folder`.
 
-    A temporary is stale if its process ran on this host and is dead, or if nobody wrote to it for an hour.
-    A folder that cannot be listed or a file that cannot be removed is left alone.
+    The host and the number of a process say nothing: containers share folders. A folder that cannot be listed
+    or a file that cannot be opened or removed is left alone.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.name.startswith(_TEMPORARY_PREFIX) or entry.name in _mine:
-                continue
-            with suppress(OSError, ValueError):
-                host, pid, _ = entry.name.removeprefix(_TEMPORARY_PREFIX).split("-")
-                # Our own PID on a file that is not ours: an earlier process, in another container.
-                dead = host == _host() and (int(pid) == os.getpid() or not _process_lives(int(pid)))
-                if dead or time.time() - entry.stat().st_mtime > _STALE_AFTER_SECONDS:
-                    os.unlink(entry.path)
+            if entry.name.startswith(_TEMPORARY_PREFIX):
+                with suppress(OSError, UsageError), open_regular(Path(entry.path), follow=False) as file:
+                    limit = _STALE_AFTER_SECONDS
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        continue
+                    except AttributeError:  # Windows
+                        pass
+                    except OSError:
+                        limit = _STALE_WITHOUT_LOCKS_SECONDS
+                    if time.time() - os.fstat(file.fileno()).st_mtime > limit:
+                        os.unlink(entry.path)
+
+
+def open_regular(
+    path: Path, error: type[MnistSoftmaxError] = UsageError, *, follow: bool = True
+) -> BufferedReader:
+    """Open a regular file for reading; a pipe is not waited for, and a device is not read.
+
+    Parameters
+    ----------
+    error : the exception for anything that is not a regular file.
+    follow : whether `path` may be a symbolic link.
+
+    Raises
+    ------
+    error : `path` is a folder, a device, a pipe, or a link where none is followed.
+    OSError : it cannot be opened.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    if not follow:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    try:
+        file = open(path, "rb", opener=lambda name, _: os.open(name, flags))  # noqa: SIM115
+    except OSError as refused:
+        unfollowed = refused.errno == errno.ELOOP and not follow
+        if unfollowed or refused.errno == errno.ENXIO or path.is_dir():  # ENXIO: a socket
+            raise error("not a regular file", path) from refused
+        raise
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise error("not a regular file", path)
+    return file
+
+
+def hold(fd: int, *, wait: bool = True) -> bool:
+    """Lock an open file until it is closed; False if another process holds it and `wait` is False.
+
+    True where the file system, or Windows, has no such locks.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except (OSError, AttributeError):
+        pass
+    return True
 
 
 def sync_folder(folder: Path) -> None:
@@ -78,27 +115,59 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def check_writable_target(path: Path) -> None:
+def check_writable_target(path: Path, *, follow: bool = True) -> Path:
     """Refuse a path that cannot become a regular file, before any work is done for it.
+
+    Parameters
+    ----------
+    follow : if `path` is a symbolic link, the file that it names is to be replaced, not the link.
+
+    Returns
+    -------
+    The path to replace.
 
     Raises
     ------
     UsageError : the folder does not exist, or `path` is a folder, a device or a pipe.
-    LocalIOError : the folder is not writable, or `path` is a loop of symbolic links.
+    LocalIOError : the folder is not writable, the file in it cannot be replaced, or `path` is a loop of
+        symbolic links.
     """
     try:
-        is_regular = stat.S_ISREG(path.stat().st_mode)
+        old: os.stat_result | None = path.stat(follow_symlinks=follow)
     except (FileNotFoundError, NotADirectoryError):  # still to be written
-        is_regular = True
+        old = None
     except OSError as error:
         raise LocalIOError("cannot write", path, got=error.strerror) from error
-    target = path.resolve()
+    target = path.resolve() if follow else path.parent.resolve() / path.name
     if not target.parent.is_dir():
         raise UsageError("no such folder", path.parent, remedy="create it first")
-    if not is_regular:
+    if old and not (stat.S_ISREG(old.st_mode) or stat.S_ISLNK(old.st_mode)):
         raise UsageError("not a regular file", path, remedy="name a file to write")
-    if not os.access(target.parent, os.W_OK):
-        raise LocalIOError("cannot write to the folder", target.parent, got=os.strerror(errno.EACCES))
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        refused = errno.EROFS if _is_read_only(target.parent) else errno.EACCES
+        raise LocalIOError("cannot write to the folder", target.parent, got=os.strerror(refused))
+    if old and (refused := _replacement_refused(target, old)):
+        raise LocalIOError("cannot replace", path, got=os.strerror(refused))
+    return target
+
+
+def _is_read_only(folder: Path) -> bool:
+    return hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
+def _replacement_refused(target: Path, old: os.stat_result) -> int:
+    """The errno with which a rename over an existing file in a writable folder would fail, or 0."""
+    if os.name != "posix":
+        return 0
+    folder = target.parent.stat()
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in {0, old.st_uid, folder.st_uid}:
+        return errno.EPERM
+    try:  # a file that is immutable or append-only says so only when it is opened
+        os.close(os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW))
+    except OSError as error:
+        # Neither its mode nor that it is a link or a program under way matters: it is not written to.
+        return 0 if error.errno in {errno.EACCES, errno.ELOOP, errno.ETXTBSY} else error.errno or 0
+    return 0
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> None:
@@ -125,37 +194,53 @@ def _is_same(a: Path, b: Path) -> bool:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, follow: bool = True) -> Iterator[BinaryIO]:
     """Write `path` atomically: whatever happens, it holds either its old or its complete new content.
 
-    Yields a binary file. If the block ends without an exception, the file is synced and renamed to `path` (or
-    to the file that a symbolic link names), and the folder is synced. Any exception, KeyboardInterrupt
-    included, removes the temporary and leaves `path` as it was.
+    Yields a binary file. If the block ends without an exception, the file is synced and renamed to `path`,
+    and the folder is synced. Any exception, KeyboardInterrupt included, removes the temporary and leaves
+    `path` as it was. A replaced file keeps its permissions and, where the system allows it, its owner.
+
+    Parameters
+    ----------
+    follow : see `check_writable_target`.
 
     Raises
     ------
     UsageError : see `check_writable_target`.
     LocalIOError : the system refused to open, write, sync or rename.
     """
-    check_writable_target(path)
-    target = path.resolve()
+    target = check_writable_target(path, follow=follow)
     remove_stale_temporaries(target.parent)
-    name = f"{_TEMPORARY_PREFIX}{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = target.parent / name
-    _mine.add(name)
+    temporary = target.parent / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     try:
         with open(temporary, "xb") as file:
+            hold(file.fileno())
+            _keep_permissions(target, file.fileno())
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+            if (
+                os.name != "posix"
+            ):  # Windows renames no open file; elsewhere it stays locked until it is renamed
+                file.close()
+            os.replace(temporary, target)
         sync_folder(target.parent)
     except OSError as error:
         raise LocalIOError("cannot write", path, got=error.strerror or error) from error
     finally:
         with suppress(OSError):
             os.unlink(temporary)
-        _mine.discard(name)
+
+
+def _keep_permissions(target: Path, fd: int) -> None:
+    """Give a file the owner and the permissions of the regular file that it will replace, if there is one."""
+    with suppress(OSError, AttributeError):  # AttributeError: Windows has no owners
+        old = os.lstat(target)
+        if stat.S_ISREG(old.st_mode):
+            with suppress(OSError):
+                os.fchown(fd, old.st_uid, old.st_gid)
+            os.fchmod(fd, stat.S_IMODE(old.st_mode) & 0o777)
 
 
 @contextmanager
@@ -206,66 +291,3 @@ def sha256_of(path: Path) -> str:
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class LineLog:
-    """A new text file that holds whole lines only, whatever stops the writer. A context manager.
-
-    Raises
-    ------
-    LocalIOError : the system refused; the file then ends with the last whole line.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._bytes_written = 0
-        with self._refused():
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-            self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
-            self._cut()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextmanager
-    def _refused(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise LocalIOError("cannot write the log", self.path, got=error.strerror) from error
-
-    def _cut(self) -> None:
-        if self._regular:  # a pipe or a terminal takes lines too, but cannot be cut
-            os.ftruncate(self._fd, self._bytes_written)
-            os.lseek(self._fd, self._bytes_written, os.SEEK_SET)
-
-    def write(self, line: bytes) -> None:
-        """Append `line` and a line feed."""
-        data = line + b"\n"
-        with self._refused():
-            try:
-                done = 0
-                while done < len(data):
-                    done += os.write(self._fd, data[done:])
-            except OSError:
-                with suppress(OSError):
-                    self._cut()
-                raise
-        self._bytes_written += len(data)
-
-    def close(self) -> None:
-        """Sync and close the file.
-
-        Raises
-        ------
-        LocalIOError : the lines did not reach the disk.
-        """
-        try:
-            if self._regular:  # a pipe cannot be synced
-                with self._refused():
-                    os.fsync(self._fd)
-        finally:
-            os.close(self._fd)

@@ -3,15 +3,25 @@
 import errno
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from mnist_softmax.errors import LocalIOError, UsageError
-from mnist_softmax.files import LineLog, atomic_write, lock, remove_stale_temporaries, sha256_of
+from mnist_softmax.files import (
+    atomic_write,
+    check_writable_target,
+    lock,
+    open_regular,
+    remove_stale_temporaries,
+    sha256_of,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -105,7 +115,13 @@ def test_a_target_that_cannot_become_a_file_is_wrong_usage(name: str, tmp_path: 
         pytest.fail("the block must not run")
 
 
-def test_the_temporary_of_a_killed_process_is_removed_by_the_next_writer(tmp_path: Path) -> None:
+def aged(path: Path, seconds: float) -> None:
+    """Make a file look as old as this."""
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def test_a_temporary_is_kept_while_its_writer_lives_and_removed_once_it_is_dead(tmp_path: Path) -> None:
     program = """
 import sys, time
 from pathlib import Path
@@ -122,26 +138,128 @@ with atomic_write(Path(sys.argv[1])) as out:
     ) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"writing\n"
+        (temporary,) = (tmp_path / name for name in temporaries(tmp_path))
+        aged(temporary, 1e6)
         remove_stale_temporaries(tmp_path)
-        assert len(temporaries(tmp_path)) == 1  # its writer lives
+        assert temporary.exists(), "its writer lives, whatever its clock says"
         writer.send_signal(signal.SIGKILL)
         writer.wait()
     assert target.read_bytes() == b"old"
-    assert len(temporaries(tmp_path)) == 1
     with atomic_write(tmp_path / "other") as out:
         out.write(b"")
     assert temporaries(tmp_path) == []
 
 
-def test_only_old_temporaries_of_other_hosts_are_removed(tmp_path: Path) -> None:
-    young = tmp_path / ".tmp-mnist-softmax-00000000-1-aaaa"
-    old = tmp_path / ".tmp-mnist-softmax-00000000-1-bbbb"
-    odd = tmp_path / ".tmp-mnist-softmax-odd"
-    for path in (young, old, odd):
+def test_an_unlocked_temporary_is_stale_after_ten_seconds_and_nothing_else_is(tmp_path: Path) -> None:
+    young, old = (tmp_path / f".tmp-mnist-softmax-{name}" for name in ("young", "old"))
+    for path in (young, old):
         path.touch()
-    os.utime(old, (1, 1))
+    aged(young, 5)
+    aged(old, 11)
+    os.mkfifo(tmp_path / ".tmp-mnist-softmax-pipe")
+    (tmp_path / ".tmp-mnist-softmax-folder").mkdir()
+    (tmp_path / "somebody's").touch()
+    aged(tmp_path / "somebody's", 1e6)
+    (tmp_path / ".tmp-mnist-softmax-link").symlink_to("somebody's")
     remove_stale_temporaries(tmp_path)
-    assert sorted(temporaries(tmp_path)) == sorted([young.name, odd.name])
+    assert not old.exists()
+    assert young.exists()
+    assert (tmp_path / "somebody's").exists()
+    assert len(temporaries(tmp_path)) == 4
+
+
+def test_without_locks_a_temporary_is_stale_after_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for name, age in (("young", 3500), ("old", 3700)):
+        (tmp_path / f".tmp-mnist-softmax-{name}").touch()
+        aged(tmp_path / f".tmp-mnist-softmax-{name}", age)
+    with atomic_write(tmp_path / "f") as out:
+        out.write(b"new")
+    assert (tmp_path / "f").read_bytes() == b"new"
+    assert temporaries(tmp_path) == [".tmp-mnist-softmax-young"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o664])
+def test_a_replaced_file_keeps_its_permissions_from_the_first_byte_on(mode: int, tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    target.write_bytes(b"old")
+    target.chmod(mode)
+    with atomic_write(target) as out:
+        (temporary,) = (tmp_path / name for name in temporaries(tmp_path))
+        assert stat.S_IMODE(temporary.stat().st_mode) == mode
+        out.write(b"new")
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_a_replaced_file_keeps_its_owner(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    target.write_bytes(b"old")
+    os.chown(target, 65534, 65534)
+    with atomic_write(target) as out:
+        out.write(b"new")
+    assert (target.stat().st_uid, target.stat().st_gid) == (65534, 65534)
+
+
+def test_a_file_that_cannot_be_replaced_is_found_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "f"
+    target.write_bytes(b"old")
+    with monkeypatch.context() as patch:  # as for a file with the attribute "immutable"
+
+        def refuse(*_: object) -> int:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(LocalIOError, match=r"cannot replace: .*f: got Operation not permitted"):
+            check_writable_target(target)
+    with monkeypatch.context() as patch:  # as for somebody else's file in /tmp
+        tmp_path.chmod(0o1777)
+        patch.setattr(os, "geteuid", lambda: 12345)
+        with pytest.raises(LocalIOError, match=r"cannot replace: .*f: got Operation not permitted"):
+            check_writable_target(target)
+    check_writable_target(target)
+
+
+def test_a_link_that_is_not_to_be_followed_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"old")
+    for name, there in (("link", "victim"), ("dangling", "missing"), ("to-a-folder", ".")):
+        (tmp_path / name).symlink_to(there)
+        with atomic_write(tmp_path / name, follow=False) as out:
+            out.write(b"new")
+        assert not (tmp_path / name).is_symlink()
+        assert (tmp_path / name).read_bytes() == b"new"
+    assert (tmp_path / "victim").read_bytes() == b"old"
+    assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "socket", "device", "link"])
+def test_only_a_regular_file_is_opened(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(os.path.relpath(path))
+    elif kind == "device":
+        path = Path("/dev/zero")
+    else:
+        (tmp_path / "there").touch()
+        path.symlink_to("there")
+        open_regular(path).close()
+    with pytest.raises(LocalIOError, match="not a regular file"):
+        open_regular(path, LocalIOError, follow=False)
 
 
 def test_sha256_of_a_file(tmp_path: Path) -> None:
@@ -232,68 +350,3 @@ def test_an_error_inside_the_lock_passes_unchanged_and_frees_it(tmp_path: Path) 
         raise OSError("mine")
     with lock(tmp_path / ".lock", 0.0):
         pass
-
-
-def test_a_log_begins_anew_and_holds_a_line_for_each_write(tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(b"of an earlier run\nof an earlier run\n")
-    with LineLog(tmp_path / "log") as log:
-        assert (tmp_path / "log").read_bytes() == b""
-        log.write(b"first")
-        assert (tmp_path / "log").read_bytes() == b"first\n", "at once: somebody may be reading along"
-        log.write("zweite Übung".encode())
-    assert (tmp_path / "log").read_text(encoding="utf-8") == "first\nzweite Übung\n"
-    with pytest.raises(OSError, match="descriptor"):
-        os.fstat(log._fd)
-
-
-def test_a_log_holds_whole_lines_only_when_the_disk_is_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = os.write
-
-    def full(fd: int, data: bytes) -> int:
-        if len(data) < 6:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(fd, data[:4])
-
-    with LineLog(tmp_path / "log") as log:
-        log.write(b"first")
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "write", full)
-            with pytest.raises(LocalIOError, match="No space left"):
-                log.write(b"second")
-        assert (tmp_path / "log").read_bytes() == b"first\n"
-        log.write(b"third")
-    assert (tmp_path / "log").read_bytes() == b"first\nthird\n"
-
-
-def test_a_log_that_does_not_reach_the_disk_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(_fd: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    def write_and_close() -> None:
-        with log:
-            log.write(b"first")
-            monkeypatch.setattr(os, "fsync", refuse)
-
-    log = LineLog(tmp_path / "log")
-    with pytest.raises(LocalIOError, match=r"cannot write the log: .*log"):
-        write_and_close()
-    with pytest.raises(OSError, match="descriptor"):
-        os.fstat(log._fd)
-
-
-def test_a_log_may_be_a_pipe(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    with LineLog(tmp_path / "pipe") as log:
-        log.write(b"first")
-        assert os.read(reader, 100) == b"first\n"
-    os.close(reader)
-
-
-def test_a_log_that_cannot_be_opened_is_a_local_error(tmp_path: Path) -> None:
-    with pytest.raises(LocalIOError, match=r"cannot write the log: .*missing"):
-        LineLog(tmp_path / "missing" / "log")

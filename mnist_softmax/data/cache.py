@@ -8,7 +8,6 @@ but is not needed for correctness: a file is verified before it is renamed into 
 
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,9 +28,8 @@ from mnist_softmax.data.download import (
     ignore,
     mirror_base,
 )
-from mnist_softmax.data.unpack import unpack, unpacked_sha256
 from mnist_softmax.errors import DataError, DownloadError, LocalIOError, MnistSoftmaxError, UsageError
-from mnist_softmax.files import atomic_write, lock, remove_stale_temporaries
+from mnist_softmax.files import atomic_write, lock, open_regular, remove_stale_temporaries
 
 _STAMP = "stamp.json"
 _LOCK = ".lock"
@@ -211,6 +209,8 @@ def _repair(
     dataset: Dataset, folder: Path, obtain: _Obtain, *, force: bool, notify: Notify
 ) -> dict[str, CachedFile]:
     """Hash all files, replace what is missing or damaged, and write the stamp."""
+    from mnist_softmax.data.idx import unpack, unpacked_sha256  # here: it needs NumPy
+
     entries: dict[str, _Entry] = {}
     cached = {}
     for file in dataset.files:
@@ -230,7 +230,7 @@ def _repair(
         cached[file.name] = _cached(file, folder, found.sha256, source)
     if entries != _read_stamp(folder):
         # The stamp only saves time: a cache that cannot be written works without it.
-        with suppress(LocalIOError, UsageError), atomic_write(folder / _STAMP) as out:
+        with suppress(LocalIOError, UsageError), atomic_write(folder / _STAMP, follow=False) as out:
             out.write(msgspec.json.encode(_Stamp(entries)))
     return cached
 
@@ -248,7 +248,7 @@ def _warm(dataset: Dataset, folder: Path) -> dict[str, CachedFile] | None:
         if raw is None or raw.size != file.raw_bytes or file.raw_sha256 not in (None, raw.sha256):
             return None
         try:
-            packed_now, raw_now = (folder / file.gz_name).stat(), (folder / file.name).stat()
+            packed_now, raw_now = (os.lstat(folder / name) for name in (file.gz_name, file.name))
         except OSError:
             return None
         if stamp.get(file.gz_name) != _Entry.of(packed_now, file.gz_sha256):
@@ -261,25 +261,22 @@ def _warm(dataset: Dataset, folder: Path) -> dict[str, CachedFile] | None:
 
 def _read_stamp(folder: Path) -> dict[str, _Entry]:
     """Entries of the stamp by file name; empty if the stamp is missing or unreadable."""
-    path = folder / _STAMP
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-            return {}
-        with path.open("rb") as file:
+        with open_regular(folder / _STAMP, follow=False) as file:
             return msgspec.json.decode(file.read(_LARGEST_STAMP), type=_Stamp).files
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (OSError, UsageError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
 
 
 def _hashed(path: Path, size: int) -> _Entry | None:
-    """Hash a file; None if there is none.
+    """Hash a file; None if there is none, or a symbolic link, which is never followed but replaced.
 
     The status is read first, from the open file: the entry matches nothing written or moved to `path` later.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise LocalIOError("not a regular file", path, remedy="remove it")
-        with path.open("rb") as file:
+        if path.is_symlink():
+            return None
+        with open_regular(path, LocalIOError, follow=False) as file:
             status = os.fstat(file.fileno())
             right_size = status.st_size == size
             return _Entry.of(status, hashlib.file_digest(file, "sha256").hexdigest() if right_size else "")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from mnist_softmax.data.catalog import DataFile
 from mnist_softmax.data.transfer import NORMAL, QUICK, AttemptError, Patience, receive
 from mnist_softmax.errors import DataError, DownloadError, LocalIOError, UsageError
-from mnist_softmax.files import atomic_write, check_writable_target
+from mnist_softmax.files import atomic_write, check_writable_target, open_regular
 
 __all__ = [
     "NORMAL",
@@ -111,7 +111,7 @@ def fetch(
     bases = sorted(dict.fromkeys(map(mirror_base, mirrors)), key=lambda base: base != known.delivered)
     if not bases:
         raise UsageError("no mirror to fetch from", file.gz_name, remedy="name one with --mirror URL")
-    check_writable_target(target)  # before anything is requested
+    check_writable_target(target, follow=False)  # before anything is requested
     failures = {base: AttemptError(known.hopeless[base]) for base in bases if base in known.hopeless}
     # (due time, place in the list, number of the try, mirror): a first try is due at once.
     pending = [(0.0, place, 1, base) for place, base in enumerate(bases) if base not in known.hopeless]
@@ -146,7 +146,7 @@ def fetch(
                 following = "trying it again" if pending[0] == again else "trying the next"
                 notify(f"mirror {_shown(base)} failed: {failure.reason}; {following}")
             continue
-        with atomic_write(target) as out:
+        with atomic_write(target, follow=False) as out:
             out.write(body)
         known.delivered = base
         return _shown(base + file.gz_name)
@@ -197,10 +197,8 @@ def copy_from(file: DataFile, folder: Path, target: Path) -> str:
     if not folder.is_dir():
         raise UsageError("no such folder", folder)
     source = folder / file.gz_name
-    if source.exists() and not source.is_file():  # opening a pipe would wait for ever
-        raise LocalIOError("not a regular file", source)
     try:
-        with source.open("rb") as packed:
+        with open_regular(source, LocalIOError) as packed:
             body = packed.read(file.gz_bytes + 1)
     except FileNotFoundError as error:
         raise DownloadError(
@@ -211,7 +209,7 @@ def copy_from(file: DataFile, folder: Path, target: Path) -> str:
     if wrong := _what_is_wrong(file, body):
         expected = f"{file.gz_bytes} bytes with SHA-256 {file.gz_sha256}"
         raise DataError("wrong bytes", source, expected=expected, got=wrong)
-    with atomic_write(target) as out:
+    with atomic_write(target, follow=False) as out:
         out.write(body)
     return str(source)
 

@@ -1,4 +1,4 @@
-"""Read and write IDX files, the format in which MNIST is distributed.
+"""Read, unpack and write IDX files, the format in which MNIST is distributed.
 
 Format: two zero bytes, one type byte (0x08: unsigned byte, the only one used here), one byte with the number
 of dimensions, one big-endian uint32 for each dimension, then the values in C order. Source: the MNIST
@@ -6,21 +6,24 @@ database's own page, "File formats for the MNIST database".
 """
 
 import gzip
+import hashlib
 import io
 import math
 import mmap
 import os
-import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_softmax.errors import DataError
+from mnist_softmax.data.catalog import DataFile
+from mnist_softmax.errors import DataError, LocalIOError
+from mnist_softmax.files import atomic_write, open_regular
 
 _UNSIGNED_BYTE = 0x08
 _KINDS = {1: "labels", 3: "images"}
@@ -89,11 +92,6 @@ def _check_size(expected: int, got: int, where: object) -> None:
         raise DataError(what, where, expected=f"{expected} bytes as its header says", got=got)
 
 
-def _check_regular(path: Path) -> None:
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-        raise DataError("not an IDX file", path, expected="a regular file")
-
-
 def map_idx(path: Path, rank: int) -> NDArray[np.uint8]:
     """Map an unpacked IDX file into memory; nothing is read until it is used.
 
@@ -106,8 +104,7 @@ def map_idx(path: Path, rank: int) -> NDArray[np.uint8]:
     DataError : the header is wrong, or the file's size is not what the header says.
     OSError : the file cannot be opened.
     """
-    _check_regular(path)
-    with open(path, "rb") as file:
+    with open_regular(path, DataError) as file:
         dims = read_header(file, rank, path)
         start, count = file.tell(), math.prod(dims)
         _check_size(start + count, os.fstat(file.fileno()).st_size, path)
@@ -126,8 +123,7 @@ def unpacked(path: Path, rank: int) -> Iterator[bytes]:
         claims more than the .gz can hold is refused before more is read.
     OSError : the file cannot be opened.
     """
-    _check_regular(path)
-    with open(path, "rb") as packed, gzip.GzipFile(fileobj=packed) as file:
+    with open_regular(path, DataError) as packed, gzip.GzipFile(fileobj=packed) as file:
         try:
             header = file.read(4 + 4 * rank)
             left = math.prod(read_header(io.BytesIO(header), rank, path))
@@ -144,6 +140,48 @@ def unpacked(path: Path, rank: int) -> Iterator[bytes]:
             _check_size(expected, expected - left, path)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DataError("damaged gzip file", path, got=error) from error
+
+
+def _verified(file: DataFile, gz_path: Path) -> Generator[bytes]:
+    """The unpacked bytes of a .gz, checked by `unpacked` and against the size and hash of `file`."""
+    digest, count = hashlib.sha256(), 0
+    try:
+        for chunk in unpacked(gz_path, 3 if "-idx3-" in file.name else 1):
+            digest.update(chunk)
+            count += len(chunk)
+            if count > file.raw_bytes:
+                break
+            yield chunk
+    except OSError as error:
+        raise LocalIOError("cannot read", gz_path, got=error.strerror or error) from error
+    if count != file.raw_bytes:
+        raise DataError("wrong IDX file", gz_path, expected=f"{file.raw_bytes} bytes", got=count)
+    if file.raw_sha256 not in (None, digest.hexdigest()):
+        raise DataError("wrong content", gz_path, expected=file.raw_sha256, got=digest.hexdigest())
+
+
+def unpacked_sha256(file: DataFile, gz_path: Path) -> str:
+    """SHA-256 of the unpacked bytes of a .gz. Raises as `unpack` does."""
+    digest = hashlib.sha256()
+    for chunk in _verified(file, gz_path):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def unpack(file: DataFile, gz_path: Path, path: Path) -> str:
+    """Unpack `gz_path` to the IDX file `path`; return the SHA-256 of that file.
+
+    Raises
+    ------
+    DataError : not gzip, damaged, not IDX, or not of the size or hash of `file`.
+    LocalIOError : `gz_path` cannot be read, or `path` cannot be written.
+    """
+    digest = hashlib.sha256()
+    with closing(_verified(file, gz_path)) as chunks, atomic_write(path, follow=False) as out:
+        for chunk in chunks:
+            digest.update(chunk)
+            out.write(chunk)
+    return digest.hexdigest()
 
 
 def read_idx_gz(path: Path, rank: int) -> NDArray[np.uint8]:

@@ -8,7 +8,6 @@ import hashlib
 import io
 import math
 import os
-import stat
 import tokenize
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_softmax.errors import LocalIOError, UsageError, WeightsError
+from mnist_softmax.files import open_regular
 
 #: Takes the shape and dtype of a header; returns what was expected instead, or "" if they are right.
 Check = Callable[[tuple[int, ...], np.dtype[Any]], str]
@@ -67,9 +67,7 @@ def read(path: Path, *checks: Check, remedy: str = "") -> tuple[list[NDArray[Any
     LocalIOError : it cannot be read, or does not fit into memory.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-            raise UsageError("not a regular file", path)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             arrays = [_array(file, path, checks[0])]
             arrays += [_array(file, path, check) for check in checks[1:] if _bytes_left(file)]
             if left := _bytes_left(file):

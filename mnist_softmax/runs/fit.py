@@ -15,8 +15,9 @@ from mnist_softmax import softmax
 from mnist_softmax.data.split import Split, train_validation_rows
 from mnist_softmax.errors import GateError, LocalIOError
 from mnist_softmax.features import steps
-from mnist_softmax.files import LineLog, check_writable_target
+from mnist_softmax.files import check_writable_target
 from mnist_softmax.records import checkpoint
+from mnist_softmax.records.log import LineLog
 from mnist_softmax.records.receipt import Epoch, Receipt, Run, encode, run_of
 from mnist_softmax.records.weights import array_sha256
 from mnist_softmax.runs.model import Model

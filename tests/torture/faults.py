@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import DATASET, PROGRAM, Row, Tally, environment, mirror, temporaries
+from common import DATASET, PROGRAM, Row, Tally, environment, mirror, outlast, temporaries
 from kills import outcome, wrong_cache, wrong_log, wrong_weights
 
 CALLS = "openat,write,fsync,rename,unlink,ftruncate,mkdir"
 FAULTS = ("error=ENOSPC", "error=EIO", "error=EACCES", "signal=SIGKILL")
-#: What the program can do without: the stamp and the lock of a cache, the removal of old temporaries.
-DISPENSABLE = re.compile(r"[/\"]cache/|unlink\(|O_DIRECTORY")
+#: What the program can do without: the stamp and the lock of a cache, the removal of old temporaries, and the
+#: permission to write to a file that it will replace.
+DISPENSABLE = re.compile(r"[/\"]cache/|unlink\(|O_DIRECTORY|O_WRONLY\|O_NONBLOCK.*EACCES")
 
 
 class Traced(NamedTuple):
@@ -162,6 +163,7 @@ def inject(scenario: Scenario, call: str, number: int, fault: str, tally: Tally)
         what = f"{scenario.name}, {how}: exit {done.code}"
         tally.expect(done.code == -signal.SIGKILL, f"{what}: not killed")
         tally.expect(not (wrong := scenario.wrong(work, done.code)), f"{what}: {wrong}")
+        outlast(work)
         again = traced(work, *scenario.command, **scenario.variables)
         tally.expect(again.code == 0, f"{what}: then exit {again.code}: {again.err[-300:]}")
         tally.expect(not temporaries(work), f"{what}: then a temporary left")

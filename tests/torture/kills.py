@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from common import CONTENTS, DATASET, Row, Tally, Zygote, mirror, state_of, temporaries
+from common import CONTENTS, DATASET, Row, Tally, Zygote, mirror, outlast, state_of, temporaries
 
 SHORT = ("train", "--epochs", 1, "--out", "w.npy")
 LONG = ("train", "--epochs", 40, "--out", "w.npy", "--log", "log.jsonl")
@@ -183,6 +183,7 @@ def run(count: int, rng: random.Random, folder: Path) -> Tally:
                 tally.notes[name] += 1
                 what = f"{name} killed after {delay * 1000:.1f} ms"
                 tally.expect(not (wrong := scenario.after_kill(work)), f"{what}: {wrong}")
+                outlast(work)
                 code = zygote.run(*scenario.command, cwd=work, **scenario.options)
                 said = (work / "output").read_text()[-300:]
                 tally.expect(code == 0 and "Traceback" not in said, f"{what}: then exit {code}: {said}")
