@@ -24,6 +24,7 @@ rows = np.arange(len(split.labels), dtype=np.uint32)
 settings = Settings(lr=LR, reg=REG, momentum=MOMENTUM, batch_size=BATCH_SIZE, epochs=100_000)
 epochs = descend(split.images, split.labels, rows, [settings], initial_state(784, 10, SCALE))
 step = Step(initial_state(784, 10, SCALE), [settings], BATCH_SIZE, BATCH_SIZE)
+part = step.parts[0][0]
 batch = np.empty((BATCH_SIZE, 784), np.uint8)
 
 
@@ -46,9 +47,9 @@ def floor() -> None:
     with blas.one_thread():
         for start in range(0, len(order) - BATCH_SIZE + 1, BATCH_SIZE):
             split.images.take(order[start : start + BATCH_SIZE], axis=0, out=batch, mode="clip")
-            np.copyto(step.X_rows, batch)
-            np.matmul(step.V, step.X_T, out=step.F)
-            np.matmul(step.F, step.X, out=step.gradients)
+            np.copyto(part.X_rows, batch)
+            np.matmul(step.V, part.X_T, out=part.F)
+            np.matmul(part.F, part.X, out=part.gradients)
 
 
 serve(

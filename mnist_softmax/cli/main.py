@@ -74,11 +74,27 @@ def _run() -> int:
         return _report(UsageError(f"{message}; try '{command} --help'"))
     except MnistSoftmaxError as error:
         return _report(error)
-    except OSError as error:
-        # Anything else that the system refused.
-        where = error.filename if isinstance(error.filename, str | os.PathLike) else "unknown file"
-        return _report(LocalIOError("input or output failed", where, got=error.strerror or error))
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
+        refusal = _refusal(error)
+        if refusal is None:
+            raise
+        return _report(refusal)
     return 0
+
+
+def _refusal(error: Exception) -> LocalIOError | None:
+    """What the system refused anywhere in the program: a call, memory, a thread; None for a bug."""
+    if isinstance(error, OSError):
+        where = error.filename if isinstance(error.filename, str | os.PathLike) else "unknown file"
+        return LocalIOError("input or output failed", where, got=error.strerror or error)
+    if isinstance(error, MemoryError):
+        return LocalIOError("not enough memory", got=str(error) or None)
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return LocalIOError("cannot start a thread", got="a limit on processes, or no memory")
+    causes = [error, error.__cause__, error.__context__]  # NumPy explains a failed import at length
+    if isinstance(error, ImportError) and any("failed to map segment" in str(cause) for cause in causes):
+        return LocalIOError("not enough memory", got="a library that could not be loaded")
+    return None
 
 
 def _report(error: MnistSoftmaxError) -> int:
@@ -95,6 +111,7 @@ def _report(error: MnistSoftmaxError) -> int:
 def main() -> NoReturn:
     """Run the command line and exit with one of the exit codes of the README."""
     sys.unraisablehook = signals.unraisable
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy loads it: no thread to start, no memory for it
     try:
         signals.handle(signals.stop)
         code = _run()

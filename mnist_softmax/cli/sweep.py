@@ -41,30 +41,39 @@ def command(
     trained once more, alone: its file equals that of `mnist-softmax train`, byte for byte.
     """
     from mnist_softmax.records.checkpoint import checkpoint_path
-    from mnist_softmax.runs.fit import fit
     from mnist_softmax.runs.sweep import grid, ranked
 
     inputs.check_outputs(data, None, [out, out and checkpoint_path(out)])
     models = grid(settings, lists)
     split = inputs.open_split(data, "train")
     outcomes: dict[Settings, Outcome] = {}
+    complete = reported = False
+    best = None
     try:
         _train(split, models, features, outcomes)
-    except (KeyboardInterrupt, SystemExit):
-        known = ranked(list(outcomes.values()))
-        _report(known, split, settings.epochs, as_json=json, complete=False)
+        complete = True
+        ranking = ranked(list(outcomes.values()))
+        if not json:
+            _report(ranking, split, settings.epochs, as_json=False)
+            reported = True
+        if out and not ranking[0].diverged:
+            best = _train_alone(ranking[0].best.settings, split, features, out)
+    finally:  # the ranking is a result: neither a signal nor a full disk may lose it
+        if not reported and any(outcome.epoch for outcome in outcomes.values()):
+            known = ranked(list(outcomes.values()))
+            _report(known, split, settings.epochs, as_json=json, complete=complete, best=best)
         sys.stdout.flush()
-        raise
-    ranking, best = ranked(list(outcomes.values())), None
-    if out and not ranking[0].diverged:
-        winner = ranking[0].best.settings
-        with output.progress_bar(
-            winner.row_passes(len(split.labels)), "the best one alone", "row"
-        ) as advance:
-            best = fit(split, winner, features, out=out, on_rows=advance)
-    _report(ranking, split, settings.epochs, as_json=json, complete=True, best=best)
+    if best and not json:
+        output.emit(f"{best.path}: the best model, trained alone; score it with mnist-softmax eval")
     if all(combination.diverged for combination in ranking):
         raise GateError("every model diverged", expected="a finite loss", remedy="try a smaller --lr")
+
+
+def _train_alone(settings: Settings, split: "Split", features: tuple[str, ...], out: Path) -> "Model":
+    from mnist_softmax.runs.fit import fit
+
+    with output.progress_bar(settings.row_passes(len(split.labels)), "the best one alone", "row") as advance:
+        return fit(split, settings, features, out=out, on_rows=advance)
 
 
 def _train(
@@ -93,7 +102,7 @@ def _report(
     epochs: int,
     *,
     as_json: bool,
-    complete: bool,
+    complete: bool = True,
     best: "Model | None" = None,
 ) -> None:
     """Print the ranked table, or the JSON object."""
@@ -105,7 +114,8 @@ def _report(
                 "complete": complete,
                 "models": [outcome.as_json() for combination in ranking for outcome in combination.outcomes],
                 "combinations": [combination.as_json() for combination in ranking],
-                **({"weights": str(best.path), "weights_sha256": best.sha256} if best else {}),
+                "weights": str(best.path) if best else None,
+                "weights_sha256": best.sha256 if best else None,
             }
         )
         return
@@ -127,5 +137,3 @@ def _report(
     output.emit("")
     over = f", the mean over {seeds} seeds" if seeds > 1 else ""
     output.emit(f"accuracy and loss are of the validation rows of {split.source.label}{over}")
-    if best:
-        output.emit(f"{best.path}: the best model, trained alone; score it with mnist-softmax eval")

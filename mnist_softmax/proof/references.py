@@ -140,10 +140,10 @@ class Problem:
         """
         M, state = len(self.stored), self.state.copy()
         step = step_class(state, [Settings(lr=lr, reg=self.reg, momentum=_MOMENTUM)], M, M)
-        right, sums = np.empty(M, np.float32), np.empty(step.largest.shape, np.float32)
-        step.gradient(self.stored, np.arange(M), step.place(self.labels)[0], right, sums)
+        work = step.workspace(1)
+        step.gradient(self.stored, np.arange(M), step.place(self.labels)[0], work[0][0], work[1][0])
         step.update(0.5)
-        return step, state, np.log(sums, dtype=np.float64).ravel()[:M] - right
+        return step, state, step.nats(*work)[0, 0]
 
     @cached_property
     def velocity(self) -> NDArray[np.float64]:

@@ -12,8 +12,8 @@ from mnist_softmax.training import blas
 from mnist_softmax.training.kernel import State, Step
 from mnist_softmax.training.shuffle import ReadAhead, epoch_order
 
-#: Batches whose order, labels and losses are handled at once.
-_BLOCK = 256
+#: The most batches whose order, labels and losses are handled at once, and the most rows, times the models.
+_BLOCK, _BLOCK_ROWS = 256, 1 << 18
 #: Called with the number of rows that were just trained on, a few times an epoch.
 OnRows = Callable[[int], object]
 #: The dtypes that rows may have.
@@ -91,7 +91,8 @@ def _blocks(steps: Sequence[Step], rows: int) -> Iterator[tuple[Step, int, int]]
     start = 0
     for step in steps:
         end = rows - (rows - start) % step.batch_rows
-        size = max(1, _BLOCK // step.models) * step.batch_rows
+        most = min(_BLOCK, _BLOCK_ROWS // step.batch_rows)
+        size = max(1, most // step.models) * step.batch_rows
         for first in range(start, end, size):
             yield step, first, min(first + size, end)
         start = end
@@ -128,15 +129,12 @@ def _run_batches(
     rate_factors: Sequence[float],
 ) -> NDArray[np.float64]:
     """Train on ``len(rate_factors)`` batches; return each model's summed cross-entropy, (K,)."""
-    batches, K = len(rate_factors), step.models
+    batches = len(rate_factors)
     rows = order.astype(np.intp).reshape(batches, -1)
     label_index = step.place(labels[order])
-    label_logits = np.empty(label_index.shape, np.float32)
-    sums = np.empty((batches, *step.largest.shape), np.float32)
+    label_logits, sums = step.workspace(batches)
     for batch, rate_factor in enumerate(rate_factors):
         step.gradient(stored, rows[batch], label_index[batch], label_logits[batch], sums[batch])
         step.update(rate_factor)
-    log_sums = np.log(sums, dtype=np.float64).swapaxes(1, 2).reshape(batches, K, -1)[..., : step.batch_rows]
-    of_labels = label_logits.reshape(batches, K, -1)
-    nats: NDArray[np.float64] = log_sums.sum(axis=(0, 2)) - of_labels.sum(axis=(0, 2), dtype=np.float64)
+    nats: NDArray[np.float64] = step.nats(label_logits, sums).sum(axis=(0, 2))
     return nats

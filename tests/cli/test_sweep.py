@@ -1,5 +1,6 @@
 """``mnist-softmax sweep``: its table, the winner that it saves, divergence, wrong lists, interruption."""
 
+import errno
 import json
 import os
 import signal
@@ -179,6 +180,70 @@ def test_an_interrupted_sweep_reports_what_is_known_and_dies_by_the_signal(
     else:
         assert out.startswith("interrupted; what is known so far:\n")
     assert not (tmp_path / "w.npy").exists()
+
+
+#: The program; it says when the best model is about to be trained alone, and waits there.
+WAITING = """
+import sys, time
+from mnist_softmax.cli import main, sweep
+def waiting(*_):
+    print("alone", file=sys.stderr, flush=True)
+    time.sleep(60)
+sweep._train_alone = waiting
+main.main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("flags", [["--json"], []])
+def test_a_sweep_interrupted_while_the_best_model_trains_alone_keeps_the_whole_ranking(
+    tmp_path: Path, flags: list[str]
+) -> None:
+    write_folder(tmp_path / "data", rows=100)
+    command = [sys.executable, "-c", WAITING, "sweep", "--data-dir", "data", "--lr", "0.1,0.2", *flags]
+    with subprocess.Popen(
+        [*command, "--epochs", "2", "--out", "w.npy"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "alone\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (-signal.SIGINT, "")
+    if flags:
+        facts = json.loads(out)
+        assert (facts["complete"], len(facts["models"])) == (True, 2)
+        assert facts["weights"] is facts["weights_sha256"] is None
+    else:
+        assert out.startswith("rank  accuracy")
+        assert "accuracy and loss are of the validation rows" in out
+
+
+@pytest.mark.parametrize("flags", [["--json"], []])
+def test_a_sweep_that_cannot_save_keeps_the_ranking(
+    program: Program, tmp_path: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    done = program("sweep", *SAMPLE, *GRID, "--out", "best.npy", *flags)
+    assert (done.code, done.error) == (
+        5,
+        "mnist-softmax: error: cannot write: best.npy: got No space left on device",
+    )
+    if flags:
+        facts = json.loads(done.out)
+        assert facts["complete"] is True
+        assert facts["weights"] is facts["weights_sha256"] is None
+        assert facts["combinations"][0]["validation_accuracy"] > 0.5
+    else:
+        assert done.out.startswith("rank  accuracy")
+    assert not (tmp_path / "best.npy").exists()
 
 
 @pytest.mark.full

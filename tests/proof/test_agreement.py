@@ -46,11 +46,10 @@ def fast(problem: Any) -> Result:
     state = initial_state(784, 10, 255)
     state.V[:] = parameters.T / 255
     step = Step(state, [Settings(reg=REG)], ROWS, ROWS)
-    right, sums = np.empty(ROWS, np.float32), np.empty(step.largest.shape, np.float32)
-    step.gradient(images, np.arange(ROWS), step.place(labels)[0], right, sums)
+    work = step.workspace(1)
+    step.gradient(images, np.arange(ROWS), step.place(labels)[0], work[0][0], work[1][0])
     step.update(1.0)
-    nats = np.log(sums, dtype=float).ravel()[:ROWS] - right
-    loss = nats.mean() + softmax.penalty(parameters[:-1].astype(float), REG)
+    loss = step.nats(*work).mean() + softmax.penalty(parameters[:-1].astype(float), REG)
     return Result(float(loss), state.velocity.T.astype(float) / (ROWS * 255))
 
 

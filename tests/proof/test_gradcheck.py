@@ -39,7 +39,8 @@ def with_loss(change: Any) -> Formulas:
 class BiasColumnOfOnes(Step):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.X[..., -1] = 1
+        for part, *_ in self.parts:
+            part.X[..., -1] = 1
 
 
 class NoBiasGradient(Step):
