@@ -138,7 +138,7 @@ def check_writable_target(path: Path, *, follow: bool = True) -> Path:
         old = None
     except OSError as error:
         raise LocalIOError("cannot write", path, got=error.strerror) from error
-    target = path.resolve() if follow else path.parent.resolve() / path.name
+    target = Path(os.path.realpath(path)) if follow else Path(os.path.realpath(path.parent), path.name)
     if not target.parent.is_dir():
         raise UsageError("no such folder", path.parent, remedy="create it first")
     if old and not (stat.S_ISREG(old.st_mode) or stat.S_ISLNK(old.st_mode)):
@@ -190,7 +190,7 @@ def _is_same(a: Path, b: Path) -> bool:
     try:
         return a.samefile(b)
     except OSError:  # one of them is still to be written
-        return a.resolve() == b.resolve()
+        return os.path.realpath(a) == os.path.realpath(b)
 
 
 @contextmanager

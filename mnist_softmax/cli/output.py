@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,24 @@ from mnist_softmax.errors import LocalIOError, one_line
 PROGRAM = "mnist-softmax"
 
 
-class _Stdout(io.FileIO):
+class _Stream(io.FileIO):
+    """A standard stream that writes all it is given.
+
+    One that does not block, as a parent process may have made it, is waited for.
+    """
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data)
+        while left:
+            written = super().write(left)
+            if written is None:
+                select.select([], [self], [])
+            else:
+                left = left[written:]
+        return len(data)
+
+
+class _Stdout(_Stream):
     """Standard output that reports a failed write once, instead of failing again at exit."""
 
     _failed = False
@@ -25,7 +43,7 @@ class _Stdout(io.FileIO):
         if self._failed:
             return len(data)
         try:
-            return super().write(data) or 0
+            return super().write(data)
         except BrokenPipeError:
             self._failed = True
             raise Stopped(getattr(signal, "SIGPIPE", 13)) from None
@@ -47,10 +65,12 @@ def prepare_streams() -> None:
         os.open(os.devnull, os.O_RDWR)
     if 1 in closed or sys.stdout is None:
         raise LocalIOError("cannot write", "stdout", got="a closed file")
-    encoding = sys.stdout.encoding
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(_Stdout(1, "w", closefd=False)), encoding=encoding, errors="backslashreplace"
+        io.BufferedWriter(_Stdout(1, "w", closefd=False)), sys.stdout.encoding, "backslashreplace"
     )
+    if sys.stderr is not None and 2 not in closed:
+        stream: Any = _Stream(2, "w", closefd=False)  # with no buffer, whose rest could fail again at exit
+        sys.stderr = io.TextIOWrapper(stream, sys.stderr.encoding, "backslashreplace", write_through=True)
 
 
 def _is_open(fd: int) -> bool:
@@ -114,10 +134,14 @@ def fail(text: str) -> None:
 _bars: list[Any] = []
 
 
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 @contextmanager
 def progress_bar(total: int, what: str, unit: str) -> Iterator[Callable[[int], object]]:
     """Draw a bar on stderr while the block runs, if stderr is a terminal; yields what advances it."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not _is_terminal():
         yield lambda _: None
         return
     from tqdm import tqdm
@@ -136,12 +160,17 @@ def progress_bar(total: int, what: str, unit: str) -> Iterator[Callable[[int], o
 
 @contextmanager
 def download_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Draw one bar at a time; yields a function of a file's name, its bytes so far and its total bytes."""
+    """Draw one bar at a time; yields a function of a file's name, its bytes so far and its total bytes.
+
+    Where no bar can be drawn, the first call prints a line.
+    """
     name, done, advance = "", 0, None
     with ExitStack() as stack:
 
         def report(file: str, so_far: int, total: int) -> None:
             nonlocal name, done, advance
+            if advance is None and not _is_terminal():
+                note(f"downloading what is not in the cache, beginning with {file} ({total} bytes)")
             if advance is None or file != name or so_far < done:
                 stack.close()
                 name, done = file, 0

@@ -5,6 +5,7 @@ larger than memory loads as fast as a small one.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,20 @@ class Source:
         """The dataset's name, the folder, or "arrays"."""
         return self.dataset or str(self.data_dir or "arrays")
 
+    @property
+    def public(self) -> "Source":
+        """The same with the folder's own name only: where it lies is nobody else's business."""
+        return Source(self.dataset, self.folder and Path(self.folder.name))
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder, with links followed."""
+        # Path.resolve raises where they form a loop.
+        return self.data_dir and Path(os.path.realpath(self.data_dir))
+
     def is_same(self, other: "Source") -> bool:
-        """Whether both name the same data; folders are resolved first."""
-        folders = [source.data_dir and source.data_dir.resolve() for source in (self, other)]
-        return self.dataset == other.dataset and folders[0] == folders[1]
+        """Whether both name the same data."""
+        return (self.dataset, self.folder) == (other.dataset, other.folder)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def fit(
         interruption. If False, an old checkpoint is discarded.
     on_epoch : called after each epoch.
     on_rows : called with the number of rows just trained on.
-    notify : called with a message if there is no checkpoint to resume from.
+    notify : called with a message about a checkpoint: none to resume from, discarded, or kept after a signal.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def fit(
         for entry in keeper.history:
             write_line(encode(entry))
         if not resume:
-            keeper.discard()
+            keeper.begin(notify)
         try:
             for (running_loss,) in descend(stored, split.labels, rows, [settings], state, on_rows=on_rows):
                 entry = _entry(float(running_loss), state, stored, split.labels, held_out)
@@ -103,6 +103,8 @@ def fit(
             _check_finite(settings, state, loss)
         except (KeyboardInterrupt, SystemExit):  # `cli.signals.Stopped` is a SystemExit
             keeper.save()
+            if keeper.epochs_on_disk:
+                notify(f"stopped; --resume goes on from epoch {keeper.epochs_on_disk}: {keeper.path}")
             raise
         except GateError:
             keeper.discard()
@@ -156,7 +158,7 @@ class _Keeper:
         self.state: State | None = None
         self.history: list[Epoch] = []
         self._end_of_epoch: State | None = None
-        self._epochs_on_disk = 0
+        self.epochs_on_disk = 0
         self._written_at = time.monotonic()
         if self.path:
             check_writable_target(self.path)
@@ -165,9 +167,15 @@ class _Keeper:
         """Load the state and the history from the checkpoint, if there is one."""
         if self.path and self.path.exists():
             self.state, self.history = checkpoint.load(self.path, self.run)
-            self._epochs_on_disk = self.state.epoch
+            self.epochs_on_disk = self.state.epoch
         elif self.path:
             notify(f"no checkpoint to resume from: {self.path}; training starts from the beginning")
+
+    def begin(self, notify: Callable[[str], object]) -> None:
+        """Discard the checkpoint of an earlier run, if there is one, and say so."""
+        if self.path and self.path.exists():
+            notify(f"discarding the checkpoint of an interrupted run, which --resume continues: {self.path}")
+            self.discard()
 
     def epoch_done(self, state: State, entry: Epoch) -> None:
         """Keep the state after an epoch; write it if the last checkpoint is old enough."""
@@ -180,10 +188,10 @@ class _Keeper:
     def save(self) -> None:
         """Write the state after the last epoch, unless it is on disk already."""
         state = self._end_of_epoch
-        if self.path and state and state.epoch > self._epochs_on_disk:
+        if self.path and state and state.epoch > self.epochs_on_disk:
             done = self.history[: state.epoch]  # a signal may come between an entry and its state
             checkpoint.save(self.path, self.run, checkpoint.Checkpoint(state, done))
-            self._epochs_on_disk = state.epoch
+            self.epochs_on_disk = state.epoch
             self._written_at = time.monotonic()
 
     def discard(self) -> None:

@@ -68,17 +68,18 @@ def _can_encode(text: str, encoding: str | None) -> bool:
 
 def resized(picture: NDArray[Any], height: int, width: int) -> NDArray[np.float64]:
     """A picture (H, W) as (height, width), larger or smaller; each pixel is the mean of what it covers."""
-    rows, columns = _coverage(picture.shape[0], height), _coverage(picture.shape[1], width)
-    resampled: NDArray[np.float64] = rows @ picture.astype(np.float64) @ columns.T
+    resampled = _reduced(_reduced(picture.astype(np.float64), height).T, width).T
     return resampled.round(9)  # a value between two characters rounds the same way on every machine
 
 
-def _coverage(old: int, new: int) -> NDArray[np.float64]:
-    """(new, old): the share of each old pixel in a new one; each row sums to 1."""
-    edges = np.linspace(0, old, new + 1)[:, None]
-    pixel = np.arange(old)
-    overlap = np.minimum(edges[1:], pixel + 1) - np.maximum(edges[:-1], pixel)
-    return np.asarray(np.maximum(overlap, 0) * (new / old))
+def _reduced(lines: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Lines (n, m) as (count, m), each the mean of the n / count lines that it covers."""
+    edges = np.linspace(0, len(lines), count + 1)
+    whole = np.minimum(edges.astype(np.intp), len(lines) - 1)
+    # The sum of all lines above each edge.
+    above = np.cumsum(lines, axis=0)[whole] - lines[whole] * (1 - (edges - whole))[:, None]
+    means: NDArray[np.float64] = np.diff(above, axis=0) * (count / len(lines))
+    return means
 
 
 def digit(picture: NDArray[np.uint8], width: int, style: Style) -> list[str]:

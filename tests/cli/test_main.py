@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +347,67 @@ def test_a_closed_or_full_stderr_stops_nothing(tmp_path: Path, stderr: str) -> N
 
 
 @posix
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_that_does_not_block_is_waited_for_and_gets_everything(stream: str) -> None:
+    code = (
+        "import sys\nfrom mnist_softmax.cli import output\noutput.prepare_streams()\n"
+        f"print('x' * 1_000_000, file=sys.{stream})\nsys.{stream}.flush()\n"
+    )
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    with subprocess.Popen([sys.executable, "-c", code], **{stream: theirs}) as process:  # type: ignore[call-overload]
+        os.close(theirs)
+        time.sleep(2)  # the pipe is full
+        with open(ours, "rb") as reader:
+            assert reader.read() == b"x" * 1_000_000 + b"\n"
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert used.ru_utime + used.ru_stime < 1, "it must sleep while it waits"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "not enough memory"),
+        (
+            MemoryError("Unable to allocate 5 GiB for an array"),
+            "not enough memory: got Unable to allocate 5 GiB for an array",
+        ),
+        (
+            RuntimeError("can't start new thread"),
+            "cannot start a thread: got a limit on processes, or no memory",
+        ),
+        (
+            ImportError("libx.so: failed to map segment from shared object"),
+            "not enough memory: got a library that could not be loaded",
+        ),
+    ],
+)
+def test_a_refusal_of_the_system_anywhere_is_exit_5_and_one_line(
+    error: Exception, message: str, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mnist_softmax.data.open.open_split", refuse)
+    done = program("train", "--dataset", "mnist-sample")
+    assert (done.code, done.err) == (5, f"mnist-softmax: error: {message}\n")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ImportError("a bug"), ValueError("a bug")])
+def test_an_exception_of_the_same_kind_that_is_a_bug_is_not_caught(
+    error: Exception, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mnist_softmax.data.open.open_split", fail)
+    with pytest.raises(type(error), match="a bug"):
+        program("train", "--dataset", "mnist-sample")
+
+
+@posix
 @pytest.mark.parametrize(
     "environment",
     [
@@ -388,7 +450,11 @@ def test_a_signal_ends_training_by_that_signal_and_keeps_a_checkpoint(tmp_path: 
         out, err = process.communicate(timeout=60)
     assert process.returncode == -number
     assert out == ""
-    assert all(line.startswith("epoch ") for line in err.splitlines())
+    *epochs, last = err.splitlines()
+    assert all(line.startswith("epoch ") for line in epochs)
+    assert re.fullmatch(
+        r"mnist-softmax: warning: stopped; --resume goes on from epoch \d+: w\.npy\.checkpoint", last
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["w.npy.checkpoint"]
 
 

@@ -69,5 +69,7 @@ def test_with_a_mirror_it_is_full_mnist(program: Program, mnist_folder: Path, tm
         done = program("quickstart", MNIST_SOFTMAX_MIRROR=f"http://127.0.0.1:9/ {server.url}")
     assert done.code == 0, done.err
     assert "10000 test rows of mnist\n" in done.out
+    line = "downloading what is not in the cache, beginning with train-images-idx3-ubyte (9912422 bytes)\n"
+    assert done.err.count("downloading") == done.err.count(line) == 1
     assert str(tmp_path / "cache" / "mnist") in done.out
     assert program("eval", "quickstart.npy", "--offline", "--min-accuracy", "0.92").code == 0

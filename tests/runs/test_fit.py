@@ -236,11 +236,17 @@ def test_with_nothing_to_resume_training_starts_and_says_so(out: Path) -> None:
     assert load(out).receipt == fit(SPLIT, SETTINGS).receipt
 
 
-def test_without_resume_an_old_checkpoint_is_discarded(out: Path) -> None:
-    for epoch, left in ((3, ["weights.npy.checkpoint"]), (1, [])):
+def test_without_resume_an_old_checkpoint_is_discarded_and_both_are_said(out: Path) -> None:
+    path = checkpoint_path(out)
+    said: list[str] = []
+    for epoch, left in ((3, [path.name]), (1, [])):
         with pytest.raises(KeyboardInterrupt):
-            fit(SPLIT, SETTINGS, out=out, **stop_in(epoch, KeyboardInterrupt()))
+            fit(SPLIT, SETTINGS, out=out, notify=said.append, **stop_in(epoch, KeyboardInterrupt()))
         assert names(out.parent) == left
+    assert said == [
+        f"stopped; --resume goes on from epoch 2: {path}",
+        f"discarding the checkpoint of an interrupted run, which --resume continues: {path}",
+    ]
 
 
 def test_the_checkpoint_of_another_run_is_kept_and_named(out: Path) -> None:

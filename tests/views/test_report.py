@@ -233,6 +233,21 @@ def test_a_folder_that_is_no_utf_8_has_a_report_too(program: Program, tmp_path: 
     assert "d\\xff" in Page(tmp_path / "report.html").text
 
 
+@pytest.mark.parametrize("option", ["secret/project/data", "secret/project/./data/../data/"])
+def test_a_page_names_a_folder_but_not_where_it_lies(option: str, program: Program, tmp_path: Path) -> None:
+    (tmp_path / "secret" / "project").mkdir(parents=True)
+    for split in ("train", "test"):
+        write_folder(tmp_path / "secret" / "project" / "data", split)
+    assert program("train", "--data-dir", tmp_path / option, "--epochs", 1).code == 0
+    done = program("report")
+    assert done.code == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "secret" not in page
+    assert str(tmp_path) not in page
+    assert "images of\n      <em>data</em>" in page
+    assert "--data-dir data" in re.sub("[ \n]+", " ", Page(tmp_path / "report.html").text)
+
+
 def test_weights_with_no_receipt_and_no_mistakes_have_a_report_too(program: Program, tmp_path: Path) -> None:
     write_folder(tmp_path / "d", "train", rows=300)
     write_folder(tmp_path / "d", "test", rows=50, seed=1)
@@ -296,6 +311,14 @@ def test_png_and_colours_are_what_they_say() -> None:
 )
 def test_ticks_are_round_numbers(low: Any, high: Any, expected: Any) -> None:
     assert charts.ticks(low, high) == pytest.approx(expected)
+
+
+def test_losses_near_the_largest_number_are_drawn() -> None:
+    history = [Epoch(1, 1.7e308, 1.6e308, None), Epoch(2, 2.5, 0.0, None), Epoch(3, 1e308, 1e-308, None)]
+    lines = [("running_loss", "first", "loss"), ("validation_loss", "second", "validation loss")]
+    chart = charts.curves(history, lines, "Loss", "{:.2e}")
+    assert "nan" not in chart
+    assert "inf" not in chart
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 5000])

@@ -1,6 +1,7 @@
 """Pictures as text: sizes, colours, characters, layout."""
 
 import re
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,16 @@ def test_resizing_is_the_mean_of_the_area() -> None:
     np.testing.assert_allclose(terminal.resized(picture, 5, 7).mean(), picture.mean())
     # Of three pixels in two: the first is one whole pixel and half of the next.
     np.testing.assert_allclose(terminal.resized(np.array([[0, 3, 9]]), 1, 2), [[1, 7]])
+
+
+def test_resizing_a_tall_picture_takes_memory_and_time_in_proportion() -> None:
+    picture = np.arange(200_000, dtype=np.float64)[:, None]
+    tracemalloc.start()
+    resized = terminal.resized(picture, 100_000, 1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(resized[:, 0], np.arange(100_000) * 2 + 0.5)
+    assert peak < 10 * picture.nbytes
 
 
 def test_a_cell_in_colour_is_its_upper_pixel_on_its_lower_one() -> None:

@@ -9,6 +9,8 @@ from mnist_softmax.scoring.calibration import ReliabilityBin
 
 #: The most epochs of a long history that are drawn.
 MOST_POINTS = 200
+#: The largest number that is drawn: beyond it the arithmetic of the axes overflows.
+_MOST_DRAWN = 1e300
 #: Up to this many points get a dot each.
 _MOST_DOTS = 30
 _WIDTH, _HEIGHT = 520, 300
@@ -97,7 +99,11 @@ def curves(history: Sequence[Epoch], lines: Sequence[tuple[str, str, str]], labe
         (
             css,
             name,
-            [(entry.epoch, getattr(entry, key)) for entry in entries if getattr(entry, key) is not None],
+            [
+                (entry.epoch, min(getattr(entry, key), _MOST_DRAWN))
+                for entry in entries
+                if getattr(entry, key) is not None
+            ],
         )
         for key, css, name in lines
     ]

@@ -44,7 +44,7 @@ def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
 
     Returns
     -------
-    HTML; and the figures in it, the same as the JSON object that `eval` prints.
+    HTML; and the figures in it: those that `eval --json` prints, but of a folder only its name.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
     if unknown:
         raise WeightsError("the page does not know the weights' features", model.path, got=unknown[0])
     evaluation = score.evaluate(model, split)
-    facts = score.scores(model, split, evaluation)
+    facts = {**score.scores(model, split, evaluation), "dataset": split.source.public.label}
     parameters, names = model.parameters_for(split), score.class_names(model, split.source)
     seen = model.features_of(split)
     environment = jinja2.Environment(
@@ -82,7 +82,7 @@ def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
         height=split.height,
         width=split.width,
         receipt=model.receipt,
-        source=model.source,
+        source=model.source and model.source.public,
         features=model.features,
         train_command=repeat_command(model),
         history=charts.thinned(history),
@@ -124,7 +124,7 @@ def repeat_command(model: Model) -> list[str]:
     if model.receipt is None or model.source is None or model.path is None:
         return []
     parts = [["mnist-softmax"]]
-    for word in train_arguments(model.receipt, model.source, Path(model.path.name)):
+    for word in train_arguments(model.receipt, model.source.public, Path(model.path.name)):
         if word.startswith("--"):
             parts.append([])
         parts[-1].append(word)
