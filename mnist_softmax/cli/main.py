@@ -1,6 +1,8 @@
 """The command group, its commands loaded on demand, and the one place that maps errors to exit codes."""
 
+import errno
 import importlib
+import mmap
 import os
 import signal
 import sys
@@ -12,6 +14,9 @@ from mnist_softmax.cli import output, signals
 from mnist_softmax.errors import LocalIOError, MnistSoftmaxError, UsageError
 from mnist_softmax.version import __version__
 
+#: Bytes of addresses that a run on MNIST needs. OpenBLAS ends the process, with a message of its own, where it
+#: does not get its share.
+_LEAST_MEMORY = 256 << 20
 #: In the order in which a newcomer needs them; each is `mnist_softmax.cli.<name>:command`.
 COMMANDS = (
     "quickstart",
@@ -66,6 +71,7 @@ def cli() -> None:
 def _run() -> int:
     try:
         output.prepare_streams()
+        mmap.mmap(-1, _LEAST_MEMORY).close()
         cli.main(prog_name=output.PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except click.UsageError as error:
@@ -84,11 +90,11 @@ def _run() -> int:
 
 def _refusal(error: Exception) -> LocalIOError | None:
     """What the system refused anywhere in the program: a call, memory, a thread; None for a bug."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno != errno.ENOMEM:
         where = error.filename if isinstance(error.filename, str | os.PathLike) else "unknown file"
         return LocalIOError("input or output failed", where, got=error.strerror or error)
-    if isinstance(error, MemoryError):
-        return LocalIOError("not enough memory", got=str(error) or None)
+    if isinstance(error, MemoryError | OSError):
+        return LocalIOError("not enough memory", got=error if error.args else None)
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return LocalIOError("cannot start a thread", got="a limit on processes, or no memory")
     causes = [error, error.__cause__, error.__context__]  # NumPy explains a failed import at length
