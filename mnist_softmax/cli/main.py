@@ -94,7 +94,7 @@ def _refusal(error: Exception) -> LocalIOError | None:
         where = error.filename if isinstance(error.filename, str | os.PathLike) else "unknown file"
         return LocalIOError("input or output failed", where, got=error.strerror or error)
     if isinstance(error, MemoryError | OSError):
-        return LocalIOError("not enough memory", got=error if error.args else None)
+        return LocalIOError("not enough memory", got=getattr(error, "strerror", None) or str(error) or None)
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return LocalIOError("cannot start a thread", got="a limit on processes, or no memory")
     causes = [error, error.__cause__, error.__context__]  # NumPy explains a failed import at length
