@@ -12,8 +12,8 @@ from mnist_softmax.cli.options import CONFIG
 
 if TYPE_CHECKING:
     from mnist_softmax.cli.options import Data
-    from mnist_softmax.data.download import Patience
     from mnist_softmax.data.split import Source, Split
+    from mnist_softmax.data.transfer import Patience
     from mnist_softmax.runs.model import Model
 
 
@@ -22,7 +22,7 @@ def open_split(
 ) -> "Split":
     """Open a split of `source`, else of the data named, else of mnist; draw a bar while fetching."""
     from mnist_softmax.data import open as opening
-    from mnist_softmax.data.download import NORMAL
+    from mnist_softmax.data.transfer import NORMAL
 
     wanted = source or data.source
     with output.download_bar() as progress:

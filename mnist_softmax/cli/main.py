@@ -14,8 +14,8 @@ from mnist_softmax.cli import output, signals
 from mnist_softmax.errors import LocalIOError, MnistSoftmaxError, UsageError
 from mnist_softmax.version import __version__
 
-#: Bytes of addresses that a run on MNIST needs. OpenBLAS ends the process, with a message of its own, where it
-#: does not get its share.
+#: Bytes of addresses that a run on MNIST needs. OpenBLAS ends the process, with a message of its own, where
+#: it does not get its share.
 _LEAST_MEMORY = 256 << 20
 #: In the order in which a newcomer needs them; each is `mnist_softmax.cli.<name>:command`.
 COMMANDS = (

@@ -19,8 +19,8 @@ def command(data: options.Data) -> None:
     If MNIST cannot be fetched, the built-in sample takes its place.
     """
     from mnist_softmax.data.cache import default_cache_dir
-    from mnist_softmax.data.download import QUICK
     from mnist_softmax.data.split import Source
+    from mnist_softmax.data.transfer import QUICK
     from mnist_softmax.files import check_writable_target
     from mnist_softmax.runs import score
 

@@ -17,17 +17,8 @@ from typing import Literal, TypedDict
 import msgspec
 
 from mnist_softmax.data.catalog import DataFile, Dataset
-from mnist_softmax.data.download import (
-    NORMAL,
-    Experience,
-    Notify,
-    Patience,
-    Progress,
-    copy_from,
-    fetch,
-    ignore,
-    mirror_base,
-)
+from mnist_softmax.data.download import Experience, Notify, Progress, copy_from, fetch, ignore, mirror_bases
+from mnist_softmax.data.transfer import NORMAL, Patience
 from mnist_softmax.errors import DataError, DownloadError, LocalIOError, MnistSoftmaxError, UsageError
 from mnist_softmax.files import atomic_write, lock, open_regular, remove_stale_temporaries
 
@@ -135,7 +126,8 @@ def ensure(
     DataError : every mirror delivered wrong bytes, or a file is damaged and `offline` is set.
     LocalIOError : the cache cannot be read or locked in time, or a new file cannot be written.
     """
-    bases = [mirror_base(url) for url in (dataset.mirrors if mirrors is None else mirrors)]
+    mirrors = dataset.mirrors if mirrors is None else mirrors
+    mirror_bases(mirrors)
     if from_dir is not None and not from_dir.is_dir():
         raise UsageError("no such folder", from_dir)
     if force and offline and from_dir is None:
@@ -160,7 +152,7 @@ def ensure(
             return copy_from(file, from_dir, target)
         return fetch(
             file,
-            bases,
+            mirrors,
             target,
             patience=patience,
             progress=progress,

@@ -7,25 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TypeAlias
 
 from mnist_softmax.data.catalog import DataFile
-from mnist_softmax.data.transfer import NORMAL, QUICK, AttemptError, Patience, receive
+from mnist_softmax.data.transfer import NORMAL, AttemptError, Patience, receive
+from mnist_softmax.data.url import Url, parse
 from mnist_softmax.errors import DataError, DownloadError, LocalIOError, UsageError
 from mnist_softmax.files import atomic_write, check_writable_target, open_regular
-
-__all__ = [
-    "NORMAL",
-    "QUICK",
-    "Experience",
-    "Notify",
-    "Patience",
-    "Progress",
-    "copy_from",
-    "fetch",
-    "ignore",
-    "mirror_base",
-]
 
 #: Called with the file's name, the bytes so far and the total bytes.
 Progress = Callable[[str, int, int], None]
@@ -37,6 +25,8 @@ def ignore(*_: object) -> None:
     """A Progress and a Notify that does nothing."""
 
 
+#: When a mirror is due (first tries at once), its place in the list, the number of the try, the mirror.
+_Turn: TypeAlias = tuple[float, int, int, Url]
 #: The least share of `slow_seconds` that a first try gets, even when earlier files used up the budget.
 _LEAST_SHARE = 0.05
 _REMEDY = "try again later, or name another source with --mirror URL, --from DIR or MNIST_SOFTMAX_MIRROR"
@@ -53,33 +43,27 @@ class Experience:
     lost_seconds : time spent on failures so far.
     """
 
-    delivered: str = ""
-    hopeless: dict[str, str] = field(default_factory=dict)
+    delivered: Url | None = None
+    hopeless: dict[Url, str] = field(default_factory=dict)
     lost_seconds: float = 0.0
 
 
-def _shown(url: str) -> str:
-    """`url` without user name and password."""
-    scheme, slashes, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    return scheme + slashes + authority.rpartition("@")[2] + slash + path
-
-
-def mirror_base(url: str) -> str:
-    """`url` with a slash at the end, so that file names can be added.
+def mirror_bases(urls: Sequence[str]) -> list[Url]:
+    """The mirrors, each once, their paths with a slash at the end, so that file names can be added.
 
     Raises
     ------
-    UsageError : not an http or https URL of a folder.
+    UsageError : one is not an http or https URL of a folder.
     """
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or parts.query or parts.fragment:
-        raise UsageError("not a mirror", _shown(url), expected="an http:// or https:// URL of a folder")
-    return url if url.endswith("/") else url + "/"
+    bases: dict[Url, None] = {}
+    for number, text in enumerate(urls, 1):
+        url = parse(text)
+        if url is None or url.scheme not in ("http", "https") or url.query:
+            where = f"URL {number} of {len(urls)} (not shown, it may hold a password)"
+            expected = "http://HOST/FOLDER/ or https://..., with %40 for @ and %2F for / in a password"
+            raise UsageError("not a mirror", where, expected=expected)
+        bases[url._replace(path=url.path.removesuffix("/") + "/")] = None
+    return list(bases)
 
 
 def fetch(
@@ -105,15 +89,14 @@ def fetch(
     UsageError : a mirror is not an http or https URL, there is no mirror, or `target` cannot be a file.
     DownloadError : no mirror delivered.
     DataError : every mirror delivered a complete body with the wrong size or hash.
-    LocalIOError : `target` cannot be written.
+    LocalIOError : `target` cannot be written, or the system has no thread, file descriptor or memory left.
     """
     known = experience if experience is not None else Experience()
-    bases = sorted(dict.fromkeys(map(mirror_base, mirrors)), key=lambda base: base != known.delivered)
+    bases = sorted(mirror_bases(mirrors), key=lambda base: base != known.delivered)
     if not bases:
         raise UsageError("no mirror to fetch from", file.gz_name, remedy="name one with --mirror URL")
     check_writable_target(target, follow=False)  # before anything is requested
     failures = {base: AttemptError(known.hopeless[base]) for base in bases if base in known.hopeless}
-    # (due time, place in the list, number of the try, mirror): a first try is due at once.
     pending = [(0.0, place, 1, base) for place, base in enumerate(bases) if base not in known.hopeless]
     while pending:
         due, _, attempt, base = turn = heapq.heappop(pending)
@@ -127,13 +110,11 @@ def fetch(
         untried = [turn, *(later for later in pending if later[2] == 1)]
         left = patience.budget_seconds - known.lost_seconds - pause
         share = max(left / len(untried), patience.slow_seconds * _LEAST_SHARE)
-        shared = replace(
-            patience,
-            answer_seconds=min(patience.answer_seconds, share),
-            slow_seconds=min(patience.slow_seconds, share),
-        )
+        answer_seconds, slow_seconds = min(patience.answer_seconds, share), min(patience.slow_seconds, share)
+        shared = replace(patience, answer_seconds=answer_seconds, slow_seconds=slow_seconds)
+        url = base._replace(path=base.path + file.gz_name)
         try:
-            body = _attempt(base + file.gz_name, file, shared, progress)
+            body = _attempt(url, file, shared, progress)
         except AttemptError as failure:
             failures[base] = failure
             known.lost_seconds += time.monotonic() - began
@@ -144,18 +125,16 @@ def fetch(
                 known.hopeless[base] = failure.reason
             if pending:
                 following = "trying it again" if pending[0] == again else "trying the next"
-                notify(f"mirror {_shown(base)} failed: {failure.reason}; {following}")
+                notify(f"mirror {base.shown} failed: {failure.reason}; {following}")
             continue
         with atomic_write(target, follow=False) as out:
             out.write(body)
         known.delivered = base
-        return _shown(base + file.gz_name)
+        return url.shown
     raise _all_failed(file, failures)
 
 
-def _another_try(
-    turn: tuple[float, int, int, str], failure: AttemptError, patience: Patience
-) -> tuple[float, int, int, str] | None:
+def _another_try(turn: _Turn, failure: AttemptError, patience: Patience) -> _Turn | None:
     """The next turn of the mirror of `turn`, or None. Wrong bytes are retried once at most."""
     _, place, attempt, base = turn
     if not failure.retry or attempt >= (min(2, patience.tries) if failure.wrong else patience.tries):
@@ -165,18 +144,14 @@ def _another_try(
     return time.monotonic() + pause, place, attempt + 1, base
 
 
-def _all_failed(file: DataFile, failures: dict[str, AttemptError]) -> DownloadError | DataError:
+def _all_failed(file: DataFile, failures: dict[Url, AttemptError]) -> DownloadError | DataError:
     first, failure = next(iter(failures.items()))
     if all(failure.wrong for failure in failures.values()):
         others = f" (and from {len(failures) - 1} other mirrors)" if len(failures) > 1 else ""
-        return DataError(
-            failure.reason,
-            _shown(first + file.gz_name) + others,
-            expected=f"{file.gz_bytes} bytes with SHA-256 {file.gz_sha256}",
-            got=failure.wrong,
-            remedy=_REMEDY,
-        )
-    reasons = ", ".join(f"{_shown(base)} ({failure.reason})" for base, failure in failures.items())
+        where = first.shown + file.gz_name + others
+        expected = f"{file.gz_bytes} bytes with SHA-256 {file.gz_sha256}"
+        return DataError(failure.reason, where, expected=expected, got=failure.wrong, remedy=_REMEDY)
+    reasons = ", ".join(f"{base.shown} ({failure.reason})" for base, failure in failures.items())
     return DownloadError(f"no mirror delivered {file.gz_name}", reasons, remedy=_REMEDY)
 
 
@@ -201,9 +176,8 @@ def copy_from(file: DataFile, folder: Path, target: Path) -> str:
         with open_regular(source, LocalIOError) as packed:
             body = packed.read(file.gz_bytes + 1)
     except FileNotFoundError as error:
-        raise DownloadError(
-            "no such file", source, remedy="the folder must hold the four .gz files under their own names"
-        ) from error
+        remedy = "the folder must hold the four .gz files under their own names"
+        raise DownloadError("no such file", source, remedy=remedy) from error
     except OSError as error:
         raise LocalIOError("cannot read", source, got=error.strerror or error) from error
     if wrong := _what_is_wrong(file, body):
@@ -222,13 +196,10 @@ def _what_is_wrong(file: DataFile, body: bytes | bytearray) -> str:
     return "" if digest == file.gz_sha256 else f"{len(body)} bytes with SHA-256 {digest}"
 
 
-def _attempt(url: str, file: DataFile, patience: Patience, progress: Progress) -> bytearray:
+def _attempt(url: Url, file: DataFile, patience: Patience, progress: Progress) -> bytearray:
     """The verified bytes of `file`, or AttemptError."""
-
-    def on_bytes(count: int) -> None:
-        progress(file.name, min(count, file.gz_bytes), file.gz_bytes)
-
-    body, end_is_marked = receive(url, file.gz_bytes, patience, on_bytes)
+    size = file.gz_bytes
+    body, end_is_marked = receive(url, size, patience, lambda n: progress(file.name, min(n, size), size))
     wrong = _what_is_wrong(file, body)
     if not wrong:
         return body

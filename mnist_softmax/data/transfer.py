@@ -5,21 +5,26 @@ arrive one byte now and then. So a daemon thread speaks HTTP and hands over what
 caller's thread watches the clock and abandons a thread that takes too long.
 """
 
+import errno
 import queue
+import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from http.client import HTTPException
-from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from http.client import HTTPException, responses
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import unquote_to_bytes, urljoin
+
+from mnist_softmax.data.url import Url, parse
+from mnist_softmax.errors import LocalIOError
+from mnist_softmax.version import __version__
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Response, Session
+    from requests import Response, Session
 
 _CHUNK = 1 << 16
 _TICK_SECONDS = 0.05
@@ -28,7 +33,19 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 #: Statuses besides 5xx that are worth a retry: timeout, too early, too many requests.
 _PASSING = {408, 425, 429}
 #: No compression on the way: the hash is of the bytes as served.
-_HEADERS = {"Accept-Encoding": "identity", "Accept": "*/*"}
+_HEADERS = {"Accept-Encoding": "identity", "Accept": "*/*", "User-Agent": f"mnist-softmax/{__version__}"}
+#: What the system lacks when it refuses any connection, to whatever mirror.
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+#: Errors of the libraries. Their messages are not passed on: some quote a URL, some what the server said.
+_MEANINGS = {
+    "BadStatusLine": "the answer is not HTTP",
+    "IncompleteRead": "the body was cut short",
+    "InvalidSchema": "a SOCKS proxy needs the package PySocks",
+    "OSError": "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file",
+    "RemoteDisconnected": "closed the connection without an answer",
+    "gaierror": "the name does not resolve",
+}
+_Inbox: TypeAlias = "queue.SimpleQueue[bytes | bool | BaseException]"
 
 
 @dataclass(frozen=True)
@@ -65,6 +82,7 @@ NORMAL = Patience()
 QUICK = Patience(answer_seconds=3.0, tries=1)
 
 
+@dataclass(eq=False)
 class AttemptError(Exception):
     """One attempt at one mirror failed.
 
@@ -72,22 +90,15 @@ class AttemptError(Exception):
     not answer. `wrong`: describes a complete body with the wrong size or hash.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        retry: bool = False,
-        after: float = 0,
-        unreachable: bool = False,
-        wrong: str = "",
-    ) -> None:
-        super().__init__(reason)
-        self.reason, self.retry, self.after = reason, retry, after
-        self.unreachable, self.wrong = unreachable, wrong
+    reason: str
+    retry: bool = False
+    after: float = 0
+    unreachable: bool = False
+    wrong: str = ""
 
 
 def receive(
-    url: str, size: int, patience: Patience, on_bytes: Callable[[int], None]
+    url: Url, size: int, patience: Patience, on_bytes: Callable[[int], None]
 ) -> tuple[bytearray, bool]:
     """Get `url` within the time limits.
 
@@ -103,18 +114,19 @@ def receive(
     Raises
     ------
     AttemptError : no body with status 200 in time.
+    LocalIOError : the system has no thread, file descriptor or memory for a connection.
     """
     import requests  # noqa: F401  (loaded here, so that its import does not count as the server's time)
 
-    inbox: queue.SimpleQueue[bytes | bool | BaseException] = queue.SimpleQueue()
+    inbox: _Inbox = queue.SimpleQueue()
     stop = threading.Event()
     began = time.monotonic()
-    threading.Thread(
-        target=_speak,
-        args=(url, size + 1, patience, inbox, stop),
-        name="mnist-softmax-http",
-        daemon=True,
-    ).start()
+    arguments = (url, size + 1, patience, inbox, stop)
+    thread = threading.Thread(target=_speak, args=arguments, name="mnist-softmax-http", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise LocalIOError("cannot start a thread", got=error) from error
     body = bytearray()
     samples = deque([(began, 0)])  # (time, bytes by then); the first is the newest one outside the window
     try:
@@ -145,13 +157,7 @@ def receive(
         stop.set()
 
 
-def _speak(
-    url: str,
-    limit: int,
-    patience: Patience,
-    inbox: "queue.SimpleQueue[bytes | bool | BaseException]",
-    stop: threading.Event,
-) -> None:
+def _speak(url: Url, limit: int, patience: Patience, inbox: _Inbox, stop: threading.Event) -> None:
     """Run in the daemon thread: put chunks in `inbox`, then whether the end was marked, or the error."""
     import requests
     from urllib3.exceptions import HTTPError
@@ -159,7 +165,7 @@ def _speak(
     try:
         with requests.Session() as session, closing(_follow(session, url, patience)) as response:
             if response.status_code != HTTPStatus.OK:
-                raise _refusal(response)  # noqa: TRY301
+                raise _refusal(response.status_code, response.headers.get("Retry-After", ""))  # noqa: TRY301
             while limit and not stop.is_set():
                 # raw: a .gz that is labelled "Content-Encoding: gzip" stays as it is.
                 chunk = response.raw.read1(min(_CHUNK, limit), decode_content=False)
@@ -178,94 +184,89 @@ def _speak(
         inbox.put(bug)
 
 
-def _no_credentials(request: "PreparedRequest") -> "PreparedRequest":
-    return request
-
-
-def _follow(session: "Session", url: str, patience: Patience) -> "Response":
+def _follow(session: "Session", hop: Url, patience: Patience) -> "Response":
     """The first response that is not a redirect. requests itself would read a redirect's whole body."""
     import requests
-    from requests.utils import get_auth_from_url
+    from requests.auth import HTTPBasicAuth
+    from requests.utils import select_proxy
 
     # A little more than the caller's limits: an abandoned thread ends soon, but the caller decides first.
     timeout = (patience.answer_seconds + 1, max(patience.answer_seconds, patience.slow_seconds) + 1)
     for _ in range(_MOST_REDIRECTS + 1):
-        credentials = get_auth_from_url(url)
-        # Any `auth` keeps requests from looking into .netrc.
-        auth = credentials if any(credentials) else _no_credentials
-        request = session.prepare_request(requests.Request("GET", url, headers=_HEADERS, auth=auth))
-        address = request.url or url
-        settings = session.merge_environment_settings(address, {}, True, None, None)
-        response = session.get_adapter(address).send(
-            request,
-            stream=True,
-            timeout=timeout,
-            verify=settings["verify"] or True,
-            proxies=settings["proxies"],
+        user, password = map(unquote_to_bytes, hop.user.partition(":")[::2])
+        auth = HTTPBasicAuth(user, password) if hop.user else None
+        # Prepared without the session, which would look into .netrc.
+        request = requests.Request("GET", hop.bare, headers=_HEADERS, auth=auth).prepare()
+        settings = session.merge_environment_settings(hop.bare, {}, True, None, None)
+        proxy = select_proxy(hop.bare, dict(settings["proxies"])) or ""
+        verify, proxies = settings["verify"] or True, _proxies(hop, proxy.strip())
+        response = session.get_adapter(hop.bare).send(
+            request, stream=True, timeout=timeout, verify=verify, proxies=proxies
         )
         if response.status_code not in _REDIRECTS:
             return response
         location = response.headers.get("Location", "")
         response.close()
-        url = _next_hop(url, location)
+        hop = _next_hop(hop, location)
     raise AttemptError(f"more than {_MOST_REDIRECTS} redirects")
 
 
-def _next_hop(url: str, location: str) -> str:
+def _proxies(hop: Url, proxy: str) -> dict[str, str]:
+    """The proxy for `hop`, if any, as requests takes it."""
+    if not proxy:
+        return {}
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    url = parse(proxy)
+    if url is None or not re.fullmatch("https?|socks(4a?|5h?)", url.scheme):
+        raise AttemptError(f"malformed proxy in {hop.scheme}_proxy or all_proxy, expected http://HOST:PORT")
+    return {"all": proxy}
+
+
+def _next_hop(hop: Url, location: str) -> Url:
+    """Where a redirect leads. User and password are kept for the same scheme, host and port only."""
     try:
-        following = urljoin(url, location)
-        parts = urlsplit(following)
-        good = location and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        following = parse(urljoin(hop.bare, location)) if location else None
     except ValueError:
-        good = False
-    if not good:
-        raise AttemptError(f"a redirect to a malformed address ({location[:80]!r})")
-    if urlsplit(url).scheme == "https" and parts.scheme == "http":
+        following = None
+    if following is None or following.scheme not in ("http", "https"):
+        raise AttemptError("a redirect to a malformed address")
+    if (hop.scheme, following.scheme) == ("https", "http"):
         raise AttemptError("a redirect from https down to http")
-    return following
+    same_server = (hop.scheme, hop.host) == (following.scheme, following.host)
+    return following._replace(user=hop.user) if same_server and not following.user else following
 
 
-def _refusal(response: "Response") -> AttemptError:
-    """The error for a status other than 200."""
-    status = response.status_code
-    try:
-        reason = f"HTTP {status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        reason = f"HTTP {status}"
-    after = _seconds_until(response.headers.get("Retry-After", ""))
-    return AttemptError(reason, retry=status in _PASSING or status >= 500, after=after)
+def _refusal(status: int, retry_after: str = "") -> AttemptError:
+    """The error for a status other than 200. A Retry-After that is not in seconds is ignored."""
+    reason = f"HTTP {status} {responses.get(status, '')}".rstrip()
+    after = float(retry_after[:9]) if retry_after.isascii() and retry_after.isdigit() else 0.0
+    return AttemptError(reason, status in _PASSING or status >= 500, after)
 
 
-def _seconds_until(retry_after: str) -> float:
-    """Retry-After, in seconds or as an HTTP date, as seconds from now; 0 if missing or malformed."""
-    if retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after[:9])
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError, OSError):
-        return 0.0
-
-
-def _explained(error: BaseException) -> AttemptError:
-    """A library's error, with the message of its innermost cause."""
+def _explained(error: Exception) -> AttemptError | LocalIOError:
+    """A library's error in our words, or in the system's."""
     import socket
     import ssl
 
-    import requests
-    import urllib3.exceptions
-
-    causes = [error]
+    causes: list[BaseException] = [error]
     while (inner := causes[-1].__cause__ or causes[-1].__context__) and inner not in causes:
         causes.append(inner)
-    prefix = "proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
-    if any(isinstance(cause, (socket.gaierror, urllib3.exceptions.NameResolutionError)) for cause in causes):
-        return AttemptError(prefix + "the name does not resolve", unreachable=True)
-    if any(
-        type(cause).__name__ == "IncompleteRead" for cause in causes
-    ):  # http.client and urllib3 have one each
-        return AttemptError(prefix + "the body was cut short", retry=True)
-    innermost = causes[-1]
-    text = (innermost.strerror if isinstance(innermost, OSError) else "") or str(innermost)
-    # A retry does not help against a bad certificate, URL or proxy address.
-    lasting = isinstance(innermost, ssl.SSLCertVerificationError) or isinstance(error, ValueError)
-    return AttemptError(prefix + (text[:120] or type(innermost).__name__), retry=not lasting)
+    innermost, names = causes[-1], [type(cause).__name__ for cause in reversed(causes)]
+    unresolved = isinstance(innermost, socket.gaierror)
+    system = innermost if isinstance(innermost, OSError) and not unresolved else OSError()
+    if unresolved:
+        try:
+            socket.socket().close()  # without a descriptor no name resolves either
+        except OSError as refused:
+            system = refused
+    if system.errno in _EXHAUSTED:
+        return LocalIOError("cannot open a connection", got=system.strerror)
+    meaning = next((_MEANINGS[name] for name in names if name in _MEANINGS), "")
+    failure = AttemptError(system.strerror or meaning or f"no usable answer ({names[0]})")
+    # A retry does not help against an unknown name, a bad certificate or URL.
+    lasting = isinstance(innermost, socket.gaierror | ssl.SSLCertVerificationError)
+    failure.retry, failure.unreachable = not (lasting or isinstance(error, ValueError)), unresolved
+    if tunnel := re.match(r"Tunnel connection failed: (\d{3})\b", str(innermost)):
+        failure = _refusal(int(tunnel[1]))
+    failure.reason = "proxy: " * ("ProxyError" in names) + failure.reason
+    return failure

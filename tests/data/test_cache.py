@@ -21,7 +21,7 @@ from servers import Server, serving, small_dataset, stall_after
 
 from mnist_softmax.data.cache import CachedFile, default_cache_dir, ensure
 from mnist_softmax.data.catalog import TRAIN_IMAGES, TRAIN_LABELS, Dataset
-from mnist_softmax.data.download import Patience
+from mnist_softmax.data.transfer import Patience
 from mnist_softmax.errors import DataError, DownloadError, LocalIOError, MnistSoftmaxError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -410,7 +410,7 @@ from pathlib import Path
 from servers import small_dataset
 from mnist_softmax import files
 from mnist_softmax.data.cache import ensure
-from mnist_softmax.data.download import Patience
+from mnist_softmax.data.transfer import Patience
 from mnist_softmax.errors import MnistSoftmaxError
 cache_dir, mirror, locks = sys.argv[1:]
 if locks == "none":

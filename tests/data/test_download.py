@@ -14,12 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from email.utils import formatdate
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from conftest import clean_environment
 from servers import Answer, Server, drip_after, page, raw, redirect, reset_after, small_dataset, stall_after
 
-from mnist_softmax.data.download import QUICK, Experience, Patience, copy_from, fetch, mirror_base
+from mnist_softmax.data.download import Experience, copy_from, fetch, mirror_bases
+from mnist_softmax.data.transfer import QUICK, Patience
 from mnist_softmax.errors import DataError, DownloadError, LocalIOError, UsageError
 
 DATASET, CONTENTS = small_dataset()
@@ -56,7 +59,7 @@ BROKEN: dict[str, tuple[Answer, int, str]] = {
     "a chunk cut short": (raw(chunked(end=b"ffff\r\n" + GOOD[:HALF])), 3, "cut short"),
     "a chunk size that is none": (raw(chunked(GOOD[:HALF], end=b"xyz\r\n")), 3, ""),
     "an empty body of unknown length": (page(b"", length=None), 3, "cut short at 0"),
-    "a connection closed before the status": (raw(b""), 3, "closed connection"),
+    "a connection closed before the status": (raw(b""), 3, "closed the connection"),
     "half a status line": (raw(b"HTTP/1."), 3, ""),
     "a status that is no number": (raw(b"HTTP/1.1 abc OK\r\n\r\n"), 3, ""),
     "an unknown status": (page(GOOD, "799 Odd"), 3, "HTTP 799"),
@@ -353,11 +356,15 @@ def test_redirects_are_followed_up_to_five(tmp_path: Path) -> None:
 
 def test_a_redirect_from_https_down_to_http_is_refused() -> None:
     from mnist_softmax.data.transfer import AttemptError, _next_hop
+    from mnist_softmax.data.url import parse
 
+    safe, plain = parse("https://a.example/x"), parse("http://a.example/x")
+    assert safe
+    assert plain
     with pytest.raises(AttemptError, match="down to http"):
-        _next_hop("https://a.example/x", "http://a.example/x")
-    assert _next_hop("https://a.example/x", "/y") == "https://a.example/y"
-    assert _next_hop("http://a.example/x", "https://b.example/y") == "https://b.example/y"
+        _next_hop(safe, "http://a.example/x")
+    assert _next_hop(safe, "/y") == parse("https://a.example/y")
+    assert _next_hop(plain, "https://b.example/y") == parse("https://b.example/y")
 
 
 def test_a_port_where_nobody_listens_is_an_error_of_that_mirror(tmp_path: Path) -> None:
@@ -423,7 +430,8 @@ def test_an_abandoned_thread_neither_delays_nor_disturbs_the_end_of_the_program(
 import socket, sys, threading
 from pathlib import Path
 from mnist_softmax.data.catalog import DataFile
-from mnist_softmax.data.download import Patience, fetch
+from mnist_softmax.data.download import fetch
+from mnist_softmax.data.transfer import Patience
 from mnist_softmax.errors import DownloadError
 socket.getaddrinfo = lambda *a, **k: threading.Event().wait()
 try:
@@ -464,7 +472,7 @@ def test_a_mirror_that_is_no_http_url_is_wrong_usage(url: str, tmp_path: Path) -
 def test_a_mirror_without_its_last_slash_works(tmp_path: Path) -> None:
     with Server({"/mnist" + PATH: page(GOOD)}) as server:
         assert fetch(FILE, [server.url + "mnist"], tmp_path / "f.gz") == server.url + "mnist" + PATH
-    assert mirror_base("http://host/a/") == "http://host/a/"
+    assert [base.shown for base in mirror_bases(["http://host/a/", "http://host/a"])] == ["http://host/a/"]
 
 
 def test_credentials_come_from_the_url_and_never_from_netrc_and_are_not_shown(
@@ -491,6 +499,184 @@ def test_a_proxy_from_the_environment_is_used(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setenv("http_proxy", proxy.url)
         fetch(FILE, ["http://mirror.invalid/"], tmp_path / "f.gz", patience=PATIENT)
     assert (tmp_path / "f.gz").read_bytes() == GOOD
+
+
+def test_credentials_may_hold_any_character_percent_encoded(tmp_path: Path) -> None:
+    with Server({PATH: page(GOOD)}) as server:
+        for encoded in ("us%40r:p%2Fw%3A%E2%82%AC%00", "us%40r:p%2Fw:€%00"):
+            fetch(FILE, [server.url.replace("//", f"//{encoded}@")], tmp_path / "f.gz", patience=PATIENT)
+    expected = base64.b64encode("us@r:p/w:€\0".encode())
+    assert all(b"authorization: basic " + expected.lower() + b"\r\n" in head.lower() for head in server.heads)
+
+
+def test_credentials_follow_a_redirect_to_the_same_server_only(tmp_path: Path) -> None:
+    with Server({"/there": page(GOOD)}) as other, Server() as server:
+        server.answers |= {PATH: redirect(server.url + "here"), "/here": redirect(other.url + "there")}
+        url = server.url.replace("//", "//user:hidden@")
+        source = fetch(FILE, [url], tmp_path / "f.gz", patience=PATIENT)
+    assert source == server.url + FILE.gz_name
+    assert [base64.b64encode(b"user:hidden") in head for head in server.heads + other.heads] == [1, 1, 0]
+    assert not any(b"referer" in head.lower() or b"hidden" in head for head in server.heads + other.heads)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        redirect("http://user:hidden@[::1/"),
+        redirect("http://user:hidden@host:99999/"),
+        redirect("http://user:hidden/@host/"),
+        redirect("hidden://user@host/"),
+        page(b"", "302 hidden", headers=["Location: http://user:hidden@ho\tst/"]),
+        raw(b"hidden\r\n\r\n"),
+        raw(b"HTTP/1.1 hidden OK\r\n\r\n"),
+        raw(chunked(GOOD[:HALF], end=b"hidden\r\n")),
+        page(b"", "500 hidden"),
+        page(GOOD[:HALF], length=None, headers=["Content-Length: hidden"]),
+        redirect("http://user:hidden@127.0.0.1:1/"),
+    ],
+)
+def test_nothing_that_a_server_says_is_passed_on(answer: Answer, tmp_path: Path) -> None:
+    notices: list[str] = []
+    with Server({PATH: answer}) as server, pytest.raises(DownloadError) as caught:
+        fetch(FILE, [server.url], tmp_path / "f.gz", patience=PATIENT, notify=notices.append)
+    assert "hidden" not in str(caught.value) + "".join(notices)
+    assert server.url in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:hidden@",
+        "user:hidden@",
+        "user:hidden",
+        "http://user:hidden@bad host:x/",
+        "http://user:hidden@host:99999",
+        "http://user:hidden/@127.0.0.1:1/",
+        "http://user:p@hidden/x@127.0.0.1:1/",
+        "http://[hidden::1",
+        "://user:hidden@host",
+        "hidden://127.0.0.1:1/",
+        "ftp://user:hidden@127.0.0.1:1/",
+    ],
+)
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "all_proxy"])
+def test_a_malformed_proxy_is_a_failure_that_names_the_variable_and_not_the_password(
+    variable: str, proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheme = "https" if variable == "https_proxy" else "http"
+    monkeypatch.setenv(variable, proxy)
+    with pytest.raises(DownloadError) as caught:
+        fetch(FILE, [f"{scheme}://127.0.0.2:1/"], tmp_path / "f.gz", patience=PATIENT)
+    assert f"(malformed proxy in {scheme}_proxy or all_proxy, expected http://HOST:PORT)" in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("127.0.0.1:1", "proxy: Connection refused"),
+        ("  http://user:hidden@127.0.0.1:1/ ", "proxy: Connection refused"),
+        ("http://user:hidden@[::1]:1/", "proxy: "),
+        ("http://hidden\u20ac:x@127.0.0.1:1/", ""),
+        ("socks5://user:hidden@127.0.0.1:1/", "PySocks" if find_spec("socks") is None else ""),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_a_failure_of_the_mirror(
+    proxy: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("all_proxy", proxy)
+    for scheme in ("http", "https"):
+        with pytest.raises(DownloadError) as caught:
+            fetch(FILE, [f"{scheme}://127.0.0.2:1/"], tmp_path / "f.gz", patience=PATIENT)
+        assert words in str(caught.value)
+        assert "hidden" not in str(caught.value)
+
+
+def test_a_proxy_gets_its_credentials_and_one_that_refuses_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = page(b"", "407 hidden")
+    with Server({"mirror.invalid:443": refusal, "http://mirror.invalid" + PATH: refusal}) as proxy:
+        monkeypatch.setenv("all_proxy", proxy.url.replace("//", "//us%40r:hid%2Fden@"))
+        for scheme, words in (("http", "(HTTP 407 Proxy A"), ("https", "(proxy: HTTP 407 Proxy A")):
+            with pytest.raises(DownloadError) as caught:
+                fetch(FILE, [f"{scheme}://mirror.invalid/"], tmp_path / "f.gz", patience=PATIENT)
+            assert words in str(caught.value)
+            assert "hidden" not in str(caught.value)
+    assert [base64.b64encode(b"us@r:hid/den") in head for head in proxy.heads] == [True, True]
+
+
+@pytest.mark.parametrize("rubbish", ["[::1", "10.0.0.0/abc", "/", "*.,,;", "127.0.0.0/99", "\x01", "::1/64"])
+def test_rubbish_in_no_proxy_does_no_harm(
+    rubbish: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", rubbish)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with pytest.raises(DownloadError, match="Connection refused"):
+        fetch(FILE, ["http://127.0.0.2:1/"], tmp_path / "f.gz", patience=replace(PATIENT, tries=1))
+
+
+def test_certificates_that_are_missing_are_named_by_their_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing"))
+    with pytest.raises(DownloadError, match="REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file"):
+        fetch(FILE, ["https://127.0.0.1:1/"], tmp_path / "f.gz", patience=replace(PATIENT, tries=1))
+
+
+#: Run the program with descriptors for only a few more files. What it imports is loaded before.
+FEW_DESCRIPTORS = """
+import os, resource, sys
+import encodings.idna, filelock, platformdirs, requests
+from mnist_softmax.cli import download, main, options, output
+from mnist_softmax.data import cache, open
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held = []
+try:
+    while True:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+for _ in range(int(sys.argv.pop(1))):
+    os.close(held.pop())
+main.main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on descriptors")
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://nowhere.invalid/", "https://127.0.0.1:1/"])
+@pytest.mark.parametrize("free", [0, 1])
+def test_without_a_descriptor_the_trouble_is_local(free: int, url: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FEW_DESCRIPTORS, str(free), "download", "--mirror", url],
+        env=clean_environment(MNIST_SOFTMAX_CACHE_DIR=tmp_path),
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 5, done.stderr
+    assert "Too many open files" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_a_thread_the_trouble_is_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(LocalIOError, match="cannot start a thread: got can't start new thread"):
+        fetch(FILE, ["http://127.0.0.1:1/"], tmp_path / "f.gz", patience=PATIENT)
+
+
+def test_a_lack_of_memory_reaches_the_caller_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolver(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    with pytest.raises(MemoryError):
+        fetch(FILE, ["http://127.0.0.1:1/"], tmp_path / "f.gz", patience=PATIENT)
 
 
 def test_a_target_that_cannot_be_a_file_is_noticed_before_a_byte_is_asked_for(tmp_path: Path) -> None:
