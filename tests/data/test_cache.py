@@ -555,6 +555,8 @@ def test_a_process_killed_at_any_moment_leaves_a_cache_that_the_next_one_complet
         process.communicate()
         for path in (tmp_path / DATASET.name).glob("*-ubyte*"):
             assert path.read_bytes() == CONTENTS[path.name]
+    for left in tmp_path.rglob(".tmp-*"):
+        os.utime(left, (1, 1))  # more than ten seconds ago
     fill(tmp_path, server, rehash=True)
     assert is_right(tmp_path)
     assert not list(tmp_path.rglob(".tmp-*"))
