@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     "Compare two weights, with a test of significance.",
     "mnist-softmax compare released.npy weights.npy --fail-if-worse",
 )
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("a", type=options.PATH)
+@click.argument("b", type=options.PATH)
 @options.data("what the receipts name, else mnist")
 @options.split
 @click.option("--fail-if-worse", is_flag=True, help="Exit 7 if B is worse than A and p is below --alpha.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @options.command("info", "Print the receipt of weights.", "mnist-softmax info weights.npy")
-@click.argument("weights", type=click.Path(path_type=Path))
+@click.argument("weights", type=options.PATH)
 @options.as_json
 def command(weights: Path, json: bool) -> None:
     """Print the receipt of WEIGHTS: data, features, settings, loss, history and versions.

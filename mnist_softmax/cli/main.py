@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from mnist_softmax.cli import output, signals
+from mnist_softmax.cli import output, signals, usage
 from mnist_softmax.errors import LocalIOError, MnistSoftmaxError, UsageError
 from mnist_softmax.version import __version__
 
@@ -40,9 +40,10 @@ class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name not in COMMANDS:
-            return None
+            hint = usage.meant(cmd_name, COMMANDS, otherwise=f"try '{ctx.command_path} --help'")
+            raise UsageError(f"no such command {cmd_name!r}", remedy=hint)
         module = importlib.import_module(f"mnist_softmax.cli.{cmd_name}")
         command: click.Command = module.command
         return command
@@ -55,29 +56,37 @@ class _LazyGroup(click.Group):
         "auto_envvar_prefix": "MNIST_SOFTMAX",
         "max_content_width": 100,
     },
-    no_args_is_help=False,
     epilog="\b\nExample:\n  mnist-softmax download\n  mnist-softmax train --lr 0.2 --reg 1e-4\n"
     "  mnist-softmax eval --min-accuracy 0.92",
 )
-@click.version_option(__version__, prog_name=output.PROGRAM)
-def cli() -> None:
+@click.version_option(__version__, prog_name=output.PROGRAM, allow_from_autoenv=False)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Train softmax regression on MNIST with the gradient derived by hand.
 
     Exit codes: 0 success, 2 wrong usage, 3 no mirror delivered, 4 wrong data, 5 local I/O error,
     6 wrong weights, 7 a quality gate was missed or training diverged.
     """
+    prefix = f"{ctx.auto_envvar_prefix}_"
+    ours = {name for name in os.environ if name.startswith(prefix) and not name.startswith(f"{prefix}TEST_")}
+    known = [prefix + name for name in ("CACHE_DIR", "OFFLINE", "MIRROR")]
+    if not ours <= set(known):  # only then the commands are loaded
+        for name in COMMANDS:
+            for option in cli.get_command(ctx, name).params:
+                known += usage.variables(option, prefix + name.upper())
+    for name in sorted(ours - set(known)):
+        hint = usage.meant(name, known, len(prefix))
+        output.warn(str(UsageError(f"unknown variable {name}", remedy=hint)))
 
 
 def _run() -> int:
     try:
         output.prepare_streams()
         mmap.mmap(-1, _LEAST_MEMORY).close()
-        cli.main(prog_name=output.PROGRAM, standalone_mode=False)
+        cli.main(sys.argv[1:] or ["--help"], prog_name=output.PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else output.PROGRAM
-        message = " ".join(error.format_message().split()).removesuffix(".")
-        return _report(UsageError(f"{message}; try '{command} --help'"))
+        return _report(usage.usage_error(error))
     except MnistSoftmaxError as error:
         return _report(error)
     except (OSError, MemoryError, RuntimeError, ImportError) as error:

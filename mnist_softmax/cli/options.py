@@ -1,6 +1,7 @@
 """Options that several commands share; those of hyperparameters are made from the table of settings."""
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from mnist_softmax.cli.usage import variables
 from mnist_softmax.data.catalog import DATASETS
 from mnist_softmax.errors import UsageError
 from mnist_softmax.settings import FEATURE_STEPS, SETTINGS, Setting, Settings
@@ -22,10 +24,19 @@ Decorator = Callable[[Any], Any]
 CONFIG = "mnist_softmax.config"
 
 
+class _Command(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        for param in given:  # of any other option the last one counts
+            if given.count(param) > 1 and (param.name == "config" or isinstance(param.type, ListType)):
+                raise UsageError(f"{param.opts[0]} is given twice", remedy="give it once")
+        return super().parse_args(ctx, args)
+
+
 def command(name: str, short_help: str, *examples: str) -> Decorator:
     """A click command whose help ends with examples."""
     epilog = "\n".join(["\b", "Example:", *(f"  {example}" for example in examples)])
-    return click.command(name, short_help=short_help, epilog=epilog)
+    return click.command(name, cls=_Command, short_help=short_help, epilog=epilog)
 
 
 class SettingType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -40,7 +51,7 @@ class SettingType(click.ParamType):  # type: ignore[type-arg]  # generic from cl
         try:
             return self.setting.parse(value) if isinstance(value, str) else self.setting.check(value)
         except UsageError:
-            self.fail(f"expected {self.setting.expected}, got {value}", param, ctx)
+            self.fail(f"expected {self.setting.expected}, got {str(value)[:60] or repr('')}", param, ctx)
 
 
 class ListType(click.ParamType):  # type: ignore[type-arg]
@@ -62,6 +73,21 @@ class ListType(click.ParamType):  # type: ignore[type-arg]
         return tuple(self.element.convert(part, param, ctx) for part in parts)
 
 
+class PathType(click.Path):
+    """A path. As the value of an option, `-` or another option is taken for a mistake."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value as a path, or fail."""
+        text = str(value)
+        dashed = text.startswith("-") and isinstance(param, click.Option)
+        if dashed or not text or "\0" in text:
+            hint = f"; results go to stdout by themselves, './{text}' names a file" if dashed else ""
+            self.fail(f"expected a path, got {text!r}{hint}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = PathType(path_type=Path)
+
 #: A fraction from 0 to 1, for gates.
 FRACTION = SettingType(Setting("fraction", float, 0.0, "", high=1))
 
@@ -78,27 +104,18 @@ def setting(name: str, help_text: str = "", *, as_list: bool = False) -> Decorat
     return click.option(flag, name, type=kind, default=default, show_default=True, help=text)
 
 
-def settings(command: Any) -> Any:
-    """An option for every setting; the command gets them as `settings`."""
+def settings(command: Any, *, swept: bool = False) -> Any:
+    """An option for every setting; the command gets `settings`, and if `swept` also `lists`."""
 
     @functools.wraps(command)
     def with_settings(*args: Any, **options: Any) -> Any:
-        values = {name: options.pop(name) for name in SETTINGS}
+        if swept:
+            options["lists"] = {name: options.pop(name) for name, entry in SETTINGS.items() if entry.swept}
+        values = {name: options.pop(name) for name in SETTINGS if name in options}
         return command(*args, settings=Settings(**values), **options)
 
-    return _added(with_settings, [setting(name) for name in SETTINGS])
-
-
-def sweep(command: Any) -> Any:
-    """Like `settings`, with a list for each swept setting; the command gets `settings` and `lists`."""
-
-    @functools.wraps(command)
-    def with_settings(*args: Any, **options: Any) -> Any:
-        lists = {name: options.pop(name) for name, entry in SETTINGS.items() if entry.swept}
-        shared = {name: options.pop(name) for name in SETTINGS if name in options}
-        return command(*args, settings=Settings(**shared), lists=lists, **options)
-
-    return _added(with_settings, [setting(name, as_list=entry.swept) for name, entry in SETTINGS.items()])
+    made = [setting(name, as_list=swept and entry.swept) for name, entry in SETTINGS.items()]
+    return _added(with_settings, made)
 
 
 def _added(command: Any, options: list[Decorator]) -> Any:
@@ -110,11 +127,11 @@ def _added(command: Any, options: list[Decorator]) -> Any:
 
 def path(*names: str, **attributes: Any) -> Decorator:
     """An option that takes a path."""
-    return click.option(*names, type=click.Path(path_type=Path), **attributes)
+    return click.option(*names, type=PATH, **attributes)
 
 
 as_json = click.option("--json", is_flag=True, help="Print one JSON object on stdout.")
-weights = click.argument("weights", type=click.Path(path_type=Path), default="weights.npy")
+weights = click.argument("weights", type=PATH, default="weights.npy")
 split = click.option(
     "--split", type=click.Choice(["test", "train"]), default="test", show_default=True, help="Rows to use."
 )
@@ -133,6 +150,12 @@ def features(command: Any) -> Any:
         click.option(f"--{name}/--no-{name}", help=f"{text} {kept}") for name, text in FEATURE_STEPS.items()
     ]
     return _added(with_features, flags)
+
+
+class _Flag(click.Option):
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        # click 8.2 takes any value of a flag's own variable, even 0, for true.
+        return next(filter(None, map(os.environ.get, variables(self, ctx.auto_envvar_prefix or ""))), None)
 
 
 @dataclass(frozen=True)
@@ -171,6 +194,7 @@ def cache(command: Any) -> Any:
             ),
             click.option(
                 "--offline",
+                cls=_Flag,
                 is_flag=True,
                 envvar="MNIST_SOFTMAX_OFFLINE",
                 show_envvar=True,

@@ -26,7 +26,7 @@ _LONGEST_STDIN = 256 << 20
     "Recognise pictures of digits.",
     "mnist-softmax predict --weights weights.npy digit.png photo.jpg",
 )
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(allow_dash=True))
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=options.PathType())
 @options.path("--weights", default="weights.npy", show_default=True, help="The weights to use.")
 @click.option("--show", is_flag=True, help="Draw what the model sees: the picture as an MNIST image.")
 @click.option("--json", is_flag=True, help="Print one JSON object per image, a line each.")

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 )
 @config_option
 @options.data("mnist")
-@options.sweep
+@partial(options.settings, swept=True)
 @options.features
-@options.path("--out", help="Save the best model's weights here.")
+@options.path("-o", "--out", help="Save the best model's weights here.")
 @options.as_json
 def command(
     data: options.Data,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @options.data("mnist")
 @options.settings
 @options.features
-@options.path("--out", default="weights.npy", show_default=True, help="Where to save the weights.")
+@options.path("-o", "--out", default="weights.npy", show_default=True, help="Where to save the weights.")
 @options.path("--log", help="Write one JSON object per epoch to this file.")
 @click.option(
     "--resume", is_flag=True, help="Continue from the checkpoint of an interrupted run, if there is one."

@@ -281,13 +281,34 @@ def test_a_wrong_config_is_exit_2_and_names_the_key(program: Program, tmp_path: 
 
 
 def test_a_hostile_config_is_exit_2(program: Program, tmp_path: Path) -> None:
-    for content in (b"\xff\xfe\x00", b"[" * 5000, b"a." * 5000 + b"b=1", b"#" * (1 << 21)):
+    for content in (
+        b"\xff\xfe\x00",
+        b"[" * 5000,
+        b"lr = " + b"[" * 9999,
+        b"a." * 5000 + b"b=1",
+        b"#" * (1 << 20),
+    ):
         (tmp_path / "c.toml").write_bytes(content)
         done = program("train", "--config", "c.toml")
         assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
-    for name in (".", "missing.toml"):
+    done = program("train", "--config", "missing.toml")
+    assert (done.code, done.error) == (2, "mnist-softmax: error: no such config file: missing.toml")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_config_that_is_no_file_is_exit_2_and_not_waited_for(program: Program, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in (".", "pipe", os.devnull):
         done = program("train", "--config", name)
-        assert (done.code, done.error) == (2, f"mnist-softmax: error: no such config file: {name}")
+        assert (done.code, done.error) == (
+            2,
+            f"mnist-softmax: error: not a regular file: {name}",
+        )
+
+
+def test_a_config_may_begin_with_a_byte_order_mark(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("lr = 3\n", encoding="utf-8-sig")
+    assert "lr = 3.0" in program("train", "--config", "c.toml", "--print-config").out
 
 
 def test_every_option_can_stand_in_a_config(program: Program, tmp_path: Path, small_folder: Path) -> None:

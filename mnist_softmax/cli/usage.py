@@ -1,0 +1,53 @@
+"""Usage errors, in the same words whatever the version of click, with the name that was probably meant."""
+
+import os
+from collections.abc import Iterable
+
+import click
+from click.core import ParameterSource
+
+from mnist_softmax.cli.output import PROGRAM
+from mnist_softmax.errors import UsageError
+
+
+def meant(word: str, known: Iterable[str], skip: int = 0, otherwise: str = "") -> str:
+    """``did you mean 'train'?``, with the known name nearest to `word`, or else `otherwise`.
+
+    Upper and lower case are the same here, and the first `skip` characters do not count.
+    """
+    from difflib import get_close_matches
+
+    word, names = word[skip:].lower(), {name[skip:].lower(): name for name in known}
+    close = get_close_matches(word, names, n=1)
+    close += [name for name in names if len(word) > 1 and (name.startswith(word) or name.endswith(word))]
+    return f"did you mean {names[close[0]]!r}?" if close else otherwise
+
+
+def variables(option: click.Parameter, prefix: str) -> list[str]:
+    """The environment variables that set an option of the command with this prefix; the first one wins."""
+    if not isinstance(option, click.Option) or not option.allow_from_autoenv:
+        return []
+    own = [option.envvar] if isinstance(option.envvar, str) else []
+    return [*own, f"{prefix}_{(option.name or '').upper()}"]
+
+
+def usage_error(error: click.UsageError, where: str = "") -> UsageError:
+    """What click found wrong, as an error of ours; `where` the value is, if click does not know it."""
+    ctx, param, what = error.ctx, getattr(error, "param", None), error.message.removesuffix(".")
+    hint = f"try '{ctx.command_path if ctx else PROGRAM} --help'"
+    if ctx and isinstance(error, click.NoSuchOption):
+        # Of -lr click refuses the -l; the word as it was typed is in the error before that.
+        word = getattr(error.__context__, "option_name", error.option_name)
+        known = [name for each in ctx.command.get_params(ctx) for name in each.opts + each.secondary_opts]
+        what, hint = f"no such option {word!r}", meant(word, known, otherwise=hint)
+    elif param and isinstance(error, click.MissingParameter):
+        what = f"missing argument {param.human_readable_name}"
+    elif ctx and param:
+        name = max(param.opts, key=len) if isinstance(param, click.Option) else param.human_readable_name
+        hint = meant(what.split("'")[1], param.type.choices) if isinstance(param.type, click.Choice) else ""
+        if ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT:
+            name = next(filter(os.environ.get, variables(param, ctx.auto_envvar_prefix or "")))
+            if isinstance(param.type, click.types.BoolParamType):
+                what = f"expected 1 or 0, got {os.environ[name]!r}"
+        what = f"wrong value of {where or name}: {what}"
+    return UsageError(what[:1].lower() + what[1:], remedy=hint)

@@ -1,0 +1,202 @@
+"""How usage errors are worded, what they suggest, and which paths and variables are refused or warned about."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Finished, Program, clean_environment
+
+from mnist_softmax.cli.main import COMMANDS
+from mnist_softmax.data.catalog import DATASETS
+
+PATHS = ("--config", "--out", "--log", "--data-dir", "--cache-dir")
+
+
+def refused(done: Finished) -> str:
+    """The message of a usage error, which is all that was printed."""
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("\n") == 1
+    return done.err.removeprefix("mnist-softmax: error: ").rstrip("\n")
+
+
+def test_the_bare_program_prints_its_help(program: Program) -> None:
+    assert program() == program("--help")
+    assert program().out.startswith("Usage: mnist-softmax")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("tran", "no such command 'tran'; did you mean 'train'?"),
+        ("TRAIN", "no such command 'TRAIN'; did you mean 'train'?"),
+        ("rep", "no such command 'rep'; did you mean 'report'?"),
+        ("xyz", "no such command 'xyz'; try 'mnist-softmax --help'"),
+        ("--verson", "no such option '--verson'; did you mean '--version'?"),
+        ("train --lrr 1", "no such option '--lrr'; did you mean '--lr'?"),
+        ("train --LR 1", "no such option '--LR'; did you mean '--lr'?"),
+        ("train -lr 1", "no such option '-lr'; did you mean '--lr'?"),
+        ("train --batch_size 1", "no such option '--batch_size'; did you mean '--batch-size'?"),
+        ("train --no-deskw", "no such option '--no-deskw'; did you mean '--no-deskew'?"),
+        ("eval --min 1", "no such option '--min'; did you mean '--min-accuracy'?"),
+        ("train -x", "no such option '-x'; try 'mnist-softmax train --help'"),
+        (
+            "train --schedule Cosin",
+            "wrong value of --schedule: 'Cosin' is not one of 'constant', 'cosine'; did you mean 'cosine'?",
+        ),
+        (
+            "eval --split validation",
+            "wrong value of --split: 'validation' is not one of 'test', 'train'",
+        ),
+        ("train --lr -1", "wrong value of --lr: expected a finite number above 0, got -1"),
+    ],
+)
+def test_an_unknown_word_suggests_the_nearest_known_one(program: Program, words: str, message: str) -> None:
+    assert refused(program(*words.split())) == message
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("batch-size = 10", "unknown key 'batch-size': c.toml; did you mean 'batch_size'?"),
+        ("epoch = 10", "unknown key 'epoch': c.toml; did you mean 'epochs'?"),
+        ("xyz = 10", "unknown key 'xyz': c.toml; try 'mnist-softmax train --help'"),
+        (
+            'dataset = "mnsit"',
+            "wrong value of dataset: c.toml: 'mnsit' is not one of DATASETS; did you mean 'mnist'?",
+        ),
+        ('out = ""', "wrong value of out: c.toml: expected a path, got ''"),
+        ('out = "a\\u0000b"', "wrong value of out: c.toml: expected a path, got 'a\\x00b'"),
+    ],
+)
+def test_a_config_is_told_the_nearest_word_too(
+    program: Program, tmp_path: Path, line: str, message: str
+) -> None:
+    (tmp_path / "c.toml").write_text(line)
+    expected = message.replace("DATASETS", ", ".join(map(repr, DATASETS)))
+    assert refused(program("train", "--config", "c.toml")) == expected
+
+
+@pytest.mark.parametrize(
+    "words", ["train --config a.toml --config b.toml", "sweep --lr 0.1 --reg 0 --lr 0.2"]
+)
+def test_a_second_config_or_list_is_refused_instead_of_the_first_being_lost(
+    program: Program, words: str
+) -> None:
+    assert refused(program(*words.split())).endswith(" is given twice; give it once")
+
+
+# Paths --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["train", "sweep", "report"])
+def test_every_command_that_makes_a_file_takes_o_and_out(program: Program, command: str) -> None:
+    assert "  -o, --out PATH " in program(command, "--help").out
+
+
+@pytest.mark.parametrize("value", ["-", "--json", ""])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(f"train {option}" for option in PATHS),
+        "train -o",
+        "sweep --out",
+        "report -o",
+        "eval --predictions",
+        "compare a b --differences",
+        "predict digit.png --weights",
+        "download --from",
+    ],
+)
+def test_no_option_takes_a_dash_another_option_or_nothing_for_a_path(
+    program: Program, tmp_path: Path, words: str, value: str
+) -> None:
+    message = refused(program(*words.split(), value))
+    *_, option = words.split()
+    option = "--out" if option == "-o" else option
+    assert message.startswith(f"wrong value of {option}: expected a path, got '{value}'")
+    assert message.endswith(f"; results go to stdout by themselves, './{value}' names a file") == bool(value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["eval", "info", "compare a", "predict --weights w.npy"])
+def test_no_argument_is_an_empty_path(program: Program, words: str) -> None:
+    assert "expected a path, got ''" in refused(program(*words.split(), ""))
+
+
+# Variables ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("TRAIN_EPOCHS", "abc", "expected an integer of at least 1 and at most 100000, got abc"),
+        ("TRAIN_DESKEW", "maybe", "expected 1 or 0, got 'maybe'"),
+        ("OFFLINE", "maybe", "expected 1 or 0, got 'maybe'"),
+        (
+            "CACHE_DIR",
+            "-",
+            "expected a path, got '-'; results go to stdout by themselves, './-' names a file",
+        ),
+        ("TRAIN_SCHEDULE", "cosin", "'cosin' is not one of 'constant', 'cosine'; did you mean 'cosine'?"),
+    ],
+)
+def test_a_wrong_value_names_the_variable(program: Program, name: str, value: str, message: str) -> None:
+    environment: Any = {f"MNIST_SOFTMAX_{name}": value}
+    assert refused(program("train", **environment)) == f"wrong value of MNIST_SOFTMAX_{name}: {message}"
+
+
+def test_a_flag_of_the_environment_counts_by_its_value(program: Program) -> None:
+    for value, offline in (("0", False), ("1", True)):
+        # Nothing listens on this port.
+        done = program("download", "--mirror", "http://127.0.0.1:9/", MNIST_SOFTMAX_OFFLINE=value)
+        assert done.code == 3
+        assert done.error.startswith("mnist-softmax: error: offline") == offline, value
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("TRIAN_LR", "; did you mean 'MNIST_SOFTMAX_TRAIN_LR'?"),
+        ("LR", "; did you mean 'MNIST_SOFTMAX_TRAIN_LR'?"),
+        ("CACHEDIR", "; did you mean 'MNIST_SOFTMAX_CACHE_DIR'?"),
+        ("VERSION", ""),
+    ],
+)
+def test_an_unknown_variable_is_warned_about(program: Program, name: str, hint: str) -> None:
+    environment: Any = {f"MNIST_SOFTMAX_{name}": "1"}
+    done = program("gradcheck", "--dataset", "mnist-sample", "--rows", 8, **environment)
+    assert (done.code, done.err) == (
+        0,
+        f"mnist-softmax: warning: unknown variable MNIST_SOFTMAX_{name}{hint}\n",
+    )
+
+
+def test_known_variables_and_those_of_the_tests_are_not_warned_about(program: Program) -> None:
+    environment: Any = {
+        f"MNIST_SOFTMAX_{name}": "1"
+        for name in ("TEST_DATA", "TRAIN_LR", "SWEEP_CACHE_DIR", "DOWNLOAD_FROM", "MIRROR", "OFFLINE")
+    }
+    done = program("gradcheck", "--dataset", "mnist-sample", "--rows", 8, **environment)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_commands_are_loaded_for_their_variables_only_if_there_are_any() -> None:
+    code = (
+        "import sys\n"
+        "from mnist_softmax.cli import main\n"
+        "main.cli.main(['info', '--help'], standalone_mode=False)\n"
+        "print(sum(f'mnist_softmax.cli.{name}' in sys.modules for name in main.COMMANDS), file=sys.stderr)"
+    )
+    for environment, loaded in (({"MIRROR": "x", "OFFLINE": "1"}, 1), ({"TRAIN_LR": "1"}, len(COMMANDS))):
+        variables = {f"MNIST_SOFTMAX_{name}": value for name, value in environment.items()}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=clean_environment(**variables),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert done.stderr == f"{loaded}\n"
