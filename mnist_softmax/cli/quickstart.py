@@ -21,10 +21,10 @@ def command(data: options.Data) -> None:
     from mnist_softmax.data.cache import default_cache_dir
     from mnist_softmax.data.split import Source
     from mnist_softmax.data.transfer import QUICK
-    from mnist_softmax.files import check_writable_target
+    from mnist_softmax.records.checkpoint import checkpoint_path
     from mnist_softmax.runs import score
 
-    check_writable_target(_OUT)
+    inputs.check_outputs(data, None, [_OUT, checkpoint_path(_OUT)])
     try:
         split = inputs.open_split(data, "train", patience=QUICK)
     except (DownloadError, DataError) as error:

@@ -62,6 +62,19 @@ def test_offline_takes_the_sample_and_leaves_other_weights_alone(program: Progra
     assert (tmp_path / "weights.npy").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("name", ["quickstart.npy", "quickstart.npy.checkpoint"])
+def test_a_link_to_a_file_of_the_cache_is_not_written_through(
+    name: str, program: Program, tmp_path: Path
+) -> None:
+    (tmp_path / "mnist").mkdir()
+    cached = tmp_path / "mnist" / MNIST.files[0].name
+    cached.write_bytes(b"pixels")
+    (tmp_path / name).symlink_to(cached)
+    done = program("quickstart", "--offline", "--cache-dir", ".")
+    assert (done.code, cached.read_bytes()) == (2, b"pixels")
+    assert f"the command already uses this file: {name}" in done.error
+
+
 @pytest.mark.full
 def test_with_a_mirror_it_is_full_mnist(program: Program, mnist_folder: Path, tmp_path: Path) -> None:
     contents = {file.gz_name: (mnist_folder / file.gz_name).read_bytes() for file in MNIST.files}
