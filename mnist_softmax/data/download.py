@@ -59,8 +59,8 @@ def mirror_bases(urls: Sequence[str]) -> list[Url]:
     for number, text in enumerate(urls, 1):
         url = parse(text)
         if url is None or url.scheme not in ("http", "https") or url.query:
-            where = f"URL {number} of {len(urls)} (not shown, it may hold a password)"
-            expected = "http://HOST/FOLDER/ or https://..., with %40 for @ and %2F for / in a password"
+            where = url.shown if url else f"URL {number} of {len(urls)} (not shown, it may hold a password)"
+            expected = "http://HOST/FOLDER/ or https://..., no ? or #, and %40 for @, %2F for / in a password"
             raise UsageError("not a mirror", where, expected=expected)
         bases[url._replace(path=url.path.removesuffix("/") + "/")] = None
     return list(bases)

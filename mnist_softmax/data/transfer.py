@@ -41,6 +41,7 @@ _MEANINGS = {
     "BadStatusLine": "the answer is not HTTP",
     "IncompleteRead": "the body was cut short",
     "InvalidSchema": "a SOCKS proxy needs the package PySocks",
+    "LocationParseError": "the host name is malformed",
     "OSError": "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file",
     "RemoteDisconnected": "closed the connection without an answer",
     "gaierror": "the name does not resolve",

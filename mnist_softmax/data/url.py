@@ -29,7 +29,8 @@ class Url(NamedTuple):
     def shown(self) -> str:
         """The one form in which a URL is printed. What precedes an ``@`` in a path may be a password."""
         _, at, after = self.path.rpartition("@")
-        return f"{self.scheme}://" + (f"...@{after}" if at else self.host + self.path)
+        tail = "..." if "@" in self.query else f"...@{after}" if at else self.host + self.path
+        return f"{self.scheme}://{tail}"
 
 
 def parse(text: str) -> Url | None:
@@ -38,9 +39,6 @@ def parse(text: str) -> Url | None:
     if not form or not text.isprintable():
         return None
     scheme, user, host, port, path, query = form.groups("")
-    ambiguous = user and "@" in path + query
-    return (
-        None
-        if ambiguous or not 0 < int(port or 80) < 1 << 16
-        else Url(scheme.lower(), user, host, path, query)
-    )
+    if (user and "@" in path + query) or not 0 < int(port or 80) < 1 << 16:
+        return None
+    return Url(scheme.lower(), user, host, path, query)

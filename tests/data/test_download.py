@@ -303,11 +303,13 @@ def test_any_number_of_mirrors_that_do_nothing_share_the_budget(tmp_path: Path) 
 
     def all_of_them(name: str) -> None:
         with Server({f"/{n}{PATH}": stall_after(heads[name]) for n in range(8)}) as server:
+            mirrors = [f"{server.url}{n}/" for n in range(8)]
             began = time.monotonic()
-            with pytest.raises(DownloadError):
-                fetch(FILE, [f"{server.url}{n}" for n in range(8)], tmp_path / name, patience=patience)
+            with pytest.raises(DownloadError) as caught:
+                fetch(FILE, mirrors, tmp_path / name, patience=patience)
             assert time.monotonic() - began < 10  # eight times the full window are 16
-            assert len(server.requests) == 8
+            # A busy machine may give a mirror up before its request has left.
+            assert all(f"{mirror} (" in str(caught.value) for mirror in mirrors)
 
     def all_but_the_last(name: str) -> None:
         answers: dict[str, Answer | list[Answer]] = {
@@ -525,6 +527,7 @@ def test_credentials_follow_a_redirect_to_the_same_server_only(tmp_path: Path) -
         redirect("http://user:hidden@[::1/"),
         redirect("http://user:hidden@host:99999/"),
         redirect("http://user:hidden/@host/"),
+        redirect("http://hidden..host/"),
         redirect("hidden://user@host/"),
         page(b"", "302 hidden", headers=["Location: http://user:hidden@ho\tst/"]),
         raw(b"hidden\r\n\r\n"),
