@@ -1,5 +1,6 @@
 """One exception per exit code. The command line prints the message as one line and exits with the code."""
 
+import re
 from importlib import import_module
 from typing import ClassVar
 
@@ -36,8 +37,9 @@ class MnistSoftmaxError(Exception):
             found = f"expected {expected}" + (f", {found}" if found else "")
         parts = [part for part in (what, "" if where is None else str(where), found) if part]
         message = ": ".join(parts) + (f"; {remedy}" if remedy else "")
-        # Paths and server replies may contain line breaks or escape codes.
-        super().__init__(one_line(message))
+        # Paths and server replies may contain line breaks or escape codes; a URL in the place of a path, a
+        # password.
+        super().__init__(one_line(re.sub(r"(\w\w:/+)\S*@", r"\1...@", message)))
 
 
 class UsageError(MnistSoftmaxError):

@@ -95,7 +95,9 @@ def test_version_is_that_of_the_package(program: Program) -> None:
         (["train", "--log", "missing/log"], "no such folder: missing"),
         (["train", *SAMPLE, "--val-size", "10000"], "--val-size"),
         (["download", "--from", "x", "--mirror", "http://127.0.0.1/"], "exclude each other"),
-        (["download", "--mirror", "ftp://127.0.0.1/"], "URL 1 of 1"),
+        (["download", "--mirror", "ftp://127.0.0.1/"], "ftp://127.0.0.1/"),
+        (["download", "http://user:pw@h/"], "http://...@h/"),
+        (["download", "--from", "http://user:p@w@h/"], "http:/...@h"),
         (["download", "--from", "missing"], "missing"),
     ],
 )
