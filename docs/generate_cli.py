@@ -11,8 +11,12 @@ _HEAD = """# Commands
 Made from the program's own help by `make docs`; do not edit.
 
 Every option can also be set by environment: `MNIST_SOFTMAX_<COMMAND>_<OPTION>`, such as
-`MNIST_SOFTMAX_TRAIN_LR=0.1`, and for `train` in a TOML file given by `--config`. The command line wins over
-the environment, and that over the file. `MNIST_SOFTMAX_MIRROR` names mirrors for every command that fetches.
+`MNIST_SOFTMAX_TRAIN_LR=0.1`, and for `train` and `sweep` in a TOML file given by `--config`. The command line
+wins over the environment, and that over the file. `MNIST_SOFTMAX_MIRROR` names mirrors for every command that
+fetches. An empty variable counts as not set. The program warns of a variable that sets nothing.
+
+If an option is given twice, the last one counts; a second `--config` or a second list of `sweep` is refused.
+No option takes `-` for a path: results go to stdout by themselves, and `./-` names a file.
 """
 
 

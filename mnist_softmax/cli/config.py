@@ -23,17 +23,12 @@ _LONGEST_CONFIG = 1 << 14
 
 def _checked(key: str, value: Any, option: click.Parameter, ctx: click.Context, path: Path) -> Any:
     """The value of a key, checked against the type and range of its option."""
-    kind, wrong = option.type, f"wrong value of {key}"
-    if isinstance(kind, ListType | SettingType):
-        many = isinstance(kind, ListType) and isinstance(value, list)
-        element = kind.element if isinstance(kind, ListType) else kind
-        for item in value if many else [value]:
-            element.setting.check(item, path)
-    else:
-        is_flag = getattr(option, "is_flag", False)
-        if not isinstance(value, bool if is_flag else str):
-            wanted = "true or false" if is_flag else "a string"
-            raise UsageError(wrong, path, expected=wanted, got=repr(value)[:60])
+    kind = bool if getattr(option, "is_flag", False) else str
+    numeric = isinstance(option.type, ListType | SettingType)
+    items = value if isinstance(option.type, ListType) and isinstance(value, list) else [value]
+    if any(isinstance(item, str) if numeric else not isinstance(item, kind) for item in items):
+        wanted = "a number" if numeric else "true or false" if kind is bool else "a string"
+        raise UsageError(f"wrong value of {key}", path, expected=wanted, got=repr(value)[:60])
     try:
         option.type_cast_value(ctx, value)
     except click.BadParameter as error:

@@ -40,10 +40,9 @@ class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
-            hint = usage.meant(cmd_name, COMMANDS, otherwise=f"try '{ctx.command_path} --help'")
-            raise UsageError(f"no such command {cmd_name!r}", remedy=hint)
+            return None
         module = importlib.import_module(f"mnist_softmax.cli.{cmd_name}")
         command: click.Command = module.command
         return command
@@ -72,7 +71,7 @@ def cli(ctx: click.Context) -> None:
     known = [prefix + name for name in ("CACHE_DIR", "OFFLINE", "MIRROR")]
     if not ours <= set(known):  # only then the commands are loaded
         for name in COMMANDS:
-            for option in cli.get_command(ctx, name).params:
+            for option in getattr(cli.get_command(ctx, name), "params", ()):
                 known += usage.variables(option, prefix + name.upper())
     for name in sorted(ours - set(known)):
         hint = usage.meant(name, known, len(prefix))

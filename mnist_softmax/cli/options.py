@@ -171,16 +171,9 @@ def cache(command: Any) -> Any:
     """``--cache-dir`` and ``--offline``; the command gets them as part of `data`."""
 
     @functools.wraps(command)
-    def with_data(
-        *args: Any,
-        cache_dir: Path | None,
-        offline: bool,
-        dataset: str | None = None,
-        data_dir: Path | None = None,
-        **options: Any,
-    ) -> Any:
-        data = Data(_chosen_source(dataset, data_dir), cache_dir, offline)
-        return command(*args, data=data, **options)
+    def with_data(*args: Any, cache_dir: Path | None, offline: bool, **options: Any) -> Any:
+        source = _chosen_source(options.pop("dataset", None), options.pop("data_dir", None))
+        return command(*args, data=Data(source, cache_dir, offline), **options)
 
     return _added(
         with_data,
@@ -235,8 +228,7 @@ def _chosen_source(dataset: str | None, data_dir: Path | None) -> "Source | None
         sources = [ctx.get_parameter_source(name) for name in ("dataset", "data_dir")]
         by_dataset, by_folder = (ranks.index(source) if source in ranks else -1 for source in sources)
         if by_dataset == by_folder:
-            raise UsageError("--dataset and --data-dir exclude each other")
-        return Source(dataset=dataset) if by_dataset > by_folder else Source(data_dir=data_dir)
-    if data_dir:
-        return Source(data_dir=data_dir)
-    return Source(dataset=dataset) if dataset else None
+            place = ("config", "environment", "command line")[by_dataset]
+            raise UsageError("--dataset and --data-dir exclude each other", got=f"both in the {place}")
+        dataset, data_dir = (dataset, None) if by_dataset > by_folder else (None, data_dir)
+    return Source(dataset=dataset, data_dir=data_dir) if dataset or data_dir else None

@@ -40,6 +40,8 @@ def usage_error(error: click.UsageError, where: str = "") -> UsageError:
         word = getattr(error.__context__, "option_name", error.option_name)
         known = [name for each in ctx.command.get_params(ctx) for name in each.opts + each.secondary_opts]
         what, hint = f"no such option {word!r}", meant(word, known, otherwise=hint)
+    elif ctx and isinstance(ctx.command, click.Group) and what.startswith("No such command"):
+        hint = meant(what.split("'")[1], ctx.command.list_commands(ctx), otherwise=hint)
     elif param and isinstance(error, click.MissingParameter):
         what = f"missing argument {param.human_readable_name}"
     elif ctx and param:

@@ -87,6 +87,20 @@ def test_a_second_config_or_list_is_refused_instead_of_the_first_being_lost(
     assert refused(program(*words.split())).endswith(" is given twice; give it once")
 
 
+def test_completion_of_an_unknown_command_is_silent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mnist_softmax"],
+        env=clean_environment(
+            _MNIST_SOFTMAX_COMPLETE="bash_complete", COMP_WORDS="mnist-softmax trian --l", COMP_CWORD=2
+        ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # Paths --------------------------------------------------------------------------------------------------------------
 
 
@@ -145,6 +159,17 @@ def test_no_argument_is_an_empty_path(program: Program, words: str) -> None:
 def test_a_wrong_value_names_the_variable(program: Program, name: str, value: str, message: str) -> None:
     environment: Any = {f"MNIST_SOFTMAX_{name}": value}
     assert refused(program("train", **environment)) == f"wrong value of MNIST_SOFTMAX_{name}: {message}"
+
+
+def test_two_sources_of_data_name_the_place_where_both_are(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('dataset = "mnist"\ndata_dir = "d"\n')
+    environment: Any = {"MNIST_SOFTMAX_TRAIN_DATASET": "mnist", "MNIST_SOFTMAX_TRAIN_DATA_DIR": "d"}
+    for done, place in (
+        (program("train", "--config", "c.toml"), "config"),
+        (program("train", **environment), "environment"),
+        (program("train", "--dataset", "mnist", "--data-dir", "d"), "command line"),
+    ):
+        assert refused(done) == f"--dataset and --data-dir exclude each other: got both in the {place}"
 
 
 def test_a_flag_of_the_environment_counts_by_its_value(program: Program) -> None:
