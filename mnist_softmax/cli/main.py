@@ -69,8 +69,9 @@ def cli(ctx: click.Context) -> None:
     prefix = f"{ctx.auto_envvar_prefix}_"
     ours = {name for name in os.environ if name.startswith(prefix) and not name.startswith(f"{prefix}TEST_")}
     known = [prefix + name for name in ("CACHE_DIR", "OFFLINE", "MIRROR")]
-    if not ours <= set(known):  # only then the commands are loaded
-        for name in COMMANDS:
+    # A command takes time to load: first those that the variables name, the others only for what is unknown.
+    for name in sorted(COMMANDS, key=lambda name: not any(f"_{name.upper()}_" in other for other in ours)):
+        if not ours <= set(known):
             for option in getattr(cli.get_command(ctx, name), "params", ()):
                 known += usage.variables(option, prefix + name.upper())
     for name in sorted(ours - set(known)):
