@@ -15,7 +15,7 @@ NIST's images were black and white already. In a photograph, steps 1 and 2 separ
 2. ink: a pixel's distance from the ground on that side, scaled so that the largest is 255; 0 where it is
    no larger than in most of the ring (shade and noise);
 3. box: the rows and columns with sure ink (more than a third of the largest), except those with so few such
-   pixels that they are specks;
+   pixels that they are specks; lines that hold more than a quarter of the sure ink are none;
 4. size: the longer side of the box becomes 20 pixels, by area averaging; the brightest pixel becomes 255, so
    that a thin pen is as bright as a thick one;
 5. place: in 28 x 28, by whole pixels, so that the centre of mass comes as close as possible to (14, 14).
@@ -69,7 +69,7 @@ def normalize(
 
     Raises
     ------
-    DataError : no digit can be seen.
+    DataError : no digit can be seen, or only specks that vanish in the reduction.
     """
     ink, inverted = _ink(grey, name)
     sure = ink > SURE
@@ -77,6 +77,10 @@ def normalize(
     left, right = _extent(np.count_nonzero(sure, axis=0))
     box = box_side(height, width)
     digit = _reduce(ink[top:bottom, left:right], box)
+    if not digit.any():
+        raise DataError(
+            "no digit to see", name, expected="strokes", got=f"specks that vanish at {box} x {box} pixels"
+        )
     digit = _divide(255 * digit, int(digit.max()))
     image = np.zeros((height, width), np.uint8)
     mass = int(digit.sum())
@@ -127,7 +131,9 @@ def _quantile(counts: NDArray[np.int64], part: int, whole: int) -> int:
 
 def _extent(counts: NDArray[np.int64]) -> tuple[int, int]:
     """Step 3 for one axis: the first line with enough sure ink, and one past the last."""
-    inked = np.flatnonzero(counts > int(counts.max()) // SPECK)
+    specks = counts <= int(counts.max()) // SPECK
+    # A thin pen: the bar of a 7 is a line as full as its stem is long, so the stem is as faint as specks.
+    inked = np.flatnonzero(counts if 4 * counts[specks].sum() > counts.sum() else ~specks)
     return int(inked[0]), int(inked[-1]) + 1
 
 
@@ -135,22 +141,27 @@ def _reduce(digit: NDArray[np.uint8], box: int) -> NDArray[np.int64]:
     """Step 4: the digit (H, W) reduced by area averaging, int64, with a longer side of `box` pixels.
 
     With S = max(H, W), in units of 1/box of a pixel: source pixel j covers [box j, box (j+1)), target pixel i
-    covers [S i, S (i+1)), and weights are the lengths of the overlaps. Sums are whole numbers below 2^53, so
-    they are exact in float64 in any order. The last pixel of the shorter side may be partly ground.
+    covers [S i, S (i+1)), and weights are the lengths of the overlaps: `box`, less what the first and last
+    have outside. The last target pixel of the shorter side may be partly ground.
     """
     side = max(digit.shape)
 
-    def reduced(lines: NDArray[Any]) -> NDArray[np.float64]:
+    def reduced(lines: NDArray[Any]) -> NDArray[np.int64]:
         """Weighted sums of the lines (n, m) that each target line covers."""
         length = len(lines)
-        sums = np.empty((-(-length * box // side), lines.shape[1]))
+        sums = np.empty((-(-length * box // side), lines.shape[1]), np.int64)
         for i in range(len(sums)):
             first, last = side * i // box, min(-(-side * (i + 1) // box), length)
-            edges = np.clip(np.arange(first, last + 1) * box, side * i, side * (i + 1))
-            sums[i] = np.diff(edges).astype(np.float64) @ lines[first:last]
+            lines[first:last].sum(axis=0, dtype=np.int64, out=sums[i])
+            sums[i] *= box
+            sums[i] -= (side * i - box * first) * lines[first].astype(np.int64)
+            sums[i] -= max(box * last - side * (i + 1), 0) * lines[last - 1].astype(np.int64)
         return sums
 
-    return _divide(reduced(reduced(digit).T).T.astype(np.int64), side * side)
+    # The longer side first, so that what lies between is small.
+    height, width = digit.shape
+    sums = reduced(reduced(digit).T).T if height >= width else reduced(reduced(digit.T).T)
+    return _divide(sums, side * side)
 
 
 def _offset(profile: NDArray[np.int64], mass: int, length: int) -> int:

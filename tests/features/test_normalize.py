@@ -132,3 +132,23 @@ def test_blank_is_what_has_less_contrast_than_paper_has_noise(contrast: int) -> 
             normalize(picture)
     else:
         assert normalize(picture).image.max() == 255
+
+
+@pytest.mark.parametrize("shape", [(1000, 1000), (100, 50_000), (3000, 90)])
+def test_specks_that_vanish_in_the_reduction_are_no_digit(shape: Any) -> None:
+    picture = np.full(shape, 255, np.uint8)
+    picture[shape[0] // 10, shape[1] // 10] = picture[-shape[0] // 10, -shape[1] // 10] = 0
+    with pytest.raises(DataError, match=r"no digit to see: p\.png: expected strokes, got specks"):
+        normalize(picture, name="p.png")
+
+
+def test_the_stem_of_a_seven_of_a_thin_pen_is_no_speck() -> None:
+    picture = np.zeros((300, 300), np.uint8)
+    picture[50, 50:200] = 255
+    picture[np.arange(50, 250), 199 - np.arange(200) // 4] = 255
+    image = normalize(picture).image
+    rows, _ = np.nonzero(image)
+    assert np.ptp(rows) + 1 == 20
+    cross = np.zeros((300, 300), np.uint8)
+    cross[150, 50:150] = cross[100:200, 155] = 255  # two lines that do not meet: the crossing has no ink
+    assert np.ptp(np.nonzero(normalize(cross).image)) > 10

@@ -50,7 +50,10 @@ function inkScale(grey, height, width) {
 /** Step 3 for one axis: the first line with enough sure ink, and one past the last. */
 function extent(counts) {
   const most = counts.reduce((a, b) => Math.max(a, b), 0);
-  const enough = count => count > Math.floor(most / SPECK);
+  const sum = lines => lines.reduce((a, b) => a + b, 0);
+  let enough = count => count > Math.floor(most / SPECK);
+  // A thin pen: the bar of a 7 is a line as full as its stem is long, so the stem is as faint as specks.
+  if (4 * sum(counts.filter(count => !enough(count))) > sum(counts)) enough = count => count > 0;
   return [counts.findIndex(enough), counts.length - [...counts].reverse().findIndex(enough)];
 }
 
@@ -110,6 +113,7 @@ function normalize(grey, pictureHeight, pictureWidth, height, width) {
   let digit = transposed(reduceLines(across, across[0].length, side, box));
   digit = digit.map(line => line.map(sum => divide(sum, side * side)));
   const brightest = Math.max(...digit.map(line => Math.max(...line)));
+  if (!brightest) return null;
   digit = digit.map(line => line.map(value => divide(255 * value, brightest)));
 
   const sum = line => line.reduce((a, b) => a + b, 0);
