@@ -1,8 +1,9 @@
 """``mnist-softmax predict``."""
 
-import io
+import errno
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from mnist_softmax.features.normalize import Normalized
 
 _RUNNERS_UP = 2
-_LONGEST_STDIN = 256 << 20
 
 
 @options.command(
@@ -31,7 +31,7 @@ _LONGEST_STDIN = 256 << 20
 @click.option("--show", is_flag=True, help="Draw what the model sees: the picture as an MNIST image.")
 @click.option("--json", is_flag=True, help="Print one JSON object per image, a line each.")
 def command(images: tuple[str, ...], weights: Path, show: bool, json: bool) -> None:
-    """Recognise the digit in each IMAGE: PNG, JPEG or whatever Pillow reads; - is stdin.
+    """Recognise the digit in each IMAGE: PNG, JPEG, BMP, GIF, PNM, TIFF or WebP; - is stdin.
 
     Each picture has one digit, of any size, light on dark or dark on light. It is first prepared as MNIST's
     authors prepared theirs: cropped, scaled into a 20x20 box, and centred by its centre of mass in 28x28
@@ -82,20 +82,15 @@ def _read(source: str, height: int, width: int) -> "Normalized":
     from mnist_softmax.features import decode, normalize
 
     try:
-        if source == "-":
-            if sys.stdin is None:
-                raise DataError("the picture cannot be read", "-", got="a closed stdin")
-            # Pillow seeks, which a pipe cannot. One byte more than allowed shows that a file is too long.
-            file = io.BytesIO(sys.stdin.buffer.read(_LONGEST_STDIN + 1))
-            if file.getbuffer().nbytes > _LONGEST_STDIN:
-                raise DataError("the picture is too large", "-", expected=f"at most {_LONGEST_STDIN} bytes")
+        if source == "-" and sys.stdin is None:
+            raise DataError("the picture cannot be read", "-", got="a closed stdin")
+        with nullcontext(sys.stdin.buffer) if source == "-" else open(source, "rb") as file:
             grey = decode.read_grey(file, source)
-        else:
-            with open(source, "rb") as opened:
-                grey = decode.read_grey(opened, source)
     except FileNotFoundError as error:
         raise UsageError("no such file", source) from error
     except OSError as error:
+        if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:
+            raise  # no fault of this picture
         raise DataError("the picture cannot be read", source, got=error.strerror or error) from error
     return normalize.normalize(grey, height, width, source)
 

@@ -128,6 +128,36 @@ def test_stdin_is_a_picture_too(process: Program, model: Path, seven: Any) -> No
     assert (facts["source"], facts["label"]) == ("-", 7)
 
 
+def test_a_long_stdin_is_refused_before_it_is_held(process: Program, model: Path) -> None:
+    done = process("predict", "--weights", model, "-", stdin=b"\x89PNG" + bytes(decode.LARGEST_FILE))
+    assert (done.code, len(done.out)) == (4, 0)
+    assert b"too large: -: expected a file of at most 128 MiB" in done.error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_no_descriptor_left_is_no_fault_of_the_picture(model: Path, seven: Any, tmp_path: Path) -> None:
+    saved(tmp_path / "7.png", seven)
+    code = (
+        "import os, resource\n"
+        "from mnist_softmax.cli import main, predict\n"
+        "read = predict._read\n"
+        "def starved(*arguments):\n"
+        "    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir('/proc/self/fd')) - 1, 99))\n"
+        "    return read(*arguments)\n"
+        "predict._read = starved\n"
+        "main.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predict", "--weights", str(model), "7.png"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (5, "", 1)
+    assert "Too many open files" in done.stderr
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a shell")
 def test_a_closed_stdin_is_a_picture_that_cannot_be_read(model: Path) -> None:
     line = f'"{sys.executable}" -m mnist_softmax predict --weights weights.npy - <&-'
@@ -203,12 +233,19 @@ def bad_pictures(folder: Path, seven: Any) -> Any:
     """Files that cannot be recognised, and a word of why."""
     good = saved(folder / "good.png", seven).read_bytes()
     Image.new("L", (60, 60), 200).save(folder / "blank.png")
-    Image.new("1", (12_000, 9_000)).save(folder / "huge.png")
+    Image.new("1", (12_000, 12_000)).save(folder / "huge.png")
     Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")
     (folder / "cut.png").write_bytes(good[:200])
     (folder / "damaged.png").write_bytes(good[:80] + bytes(20) + good[100:])
     (folder / "text.png").write_text("no picture")
     (folder / "empty.png").write_bytes(b"")
+    # Pillow gives PostScript to Ghostscript, whatever its name.
+    (folder / "program.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(forged) =\nshowpage\n"
+    )
+    specks = np.full((1000, 1000), 255, np.uint8)
+    specks[100, 100] = specks[900, 900] = 0
+    saved(folder / "specks.png", specks)
     picture = Image.fromarray(seven)
     picture.save(folder / "moving.gif", save_all=True, append_images=[picture.rotate(9)])
     return {
@@ -221,6 +258,8 @@ def bad_pictures(folder: Path, seven: Any) -> Any:
         "empty.png": "not a picture",
         "moving.gif": "animated",
         "folder": "cannot be read",
+        "specks.png": "no digit to see",
+        "program.png": "not a picture",
     }
 
 
