@@ -30,6 +30,7 @@ NAMES = (
     "stops",
     "init",
     "network",
+    "links",
 )
 #: Those that TORTURE_DATA, a folder with the four MNIST files, makes sense for.
 ON_FULL_MNIST = ("processes", "network")

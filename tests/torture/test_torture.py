@@ -21,6 +21,7 @@ COUNTS = {
     "stops": 5,
     "init": 2,
     "network": 1,
+    "links": 50,
 }
 STRACE = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, "-e", "trace=fsync", "true"]
 NEEDS = {
