@@ -31,6 +31,7 @@ NAMES = (
     "init",
     "network",
     "links",
+    "escapes",
 )
 #: Those that TORTURE_DATA, a folder with the four MNIST files, makes sense for.
 ON_FULL_MNIST = ("processes", "network")

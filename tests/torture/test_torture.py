@@ -22,6 +22,7 @@ COUNTS = {
     "init": 2,
     "network": 1,
     "links": 50,
+    "escapes": 40,
 }
 STRACE = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, "-e", "trace=fsync", "true"]
 NEEDS = {
