@@ -32,6 +32,7 @@ NAMES = (
     "network",
     "links",
     "escapes",
+    "pictures",
 )
 #: Those that TORTURE_DATA, a folder with the four MNIST files, makes sense for.
 ON_FULL_MNIST = ("processes", "network")

@@ -23,6 +23,7 @@ COUNTS = {
     "network": 1,
     "links": 50,
     "escapes": 40,
+    "pictures": 50,
 }
 STRACE = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, "-e", "trace=fsync", "true"]
 NEEDS = {
