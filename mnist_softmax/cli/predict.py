@@ -80,11 +80,14 @@ def _read(source: str, height: int, width: int) -> "Normalized":
     DataError : it cannot be read, or shows no digit.
     """
     from mnist_softmax.features import decode, normalize
+    from mnist_softmax.files import open_regular
 
     try:
         if source == "-" and sys.stdin is None:
             raise DataError("the picture cannot be read", "-", got="a closed stdin")
-        with nullcontext(sys.stdin.buffer) if source == "-" else open(source, "rb") as file:
+        with (
+            nullcontext(sys.stdin.buffer) if source == "-" else open_regular(Path(source), DataError) as file
+        ):
             grey = decode.read_grey(file, source)
     except FileNotFoundError as error:
         raise UsageError("no such file", source) from error

@@ -257,7 +257,7 @@ def bad_pictures(folder: Path, seven: Any) -> Any:
         "text.png": "not a picture",
         "empty.png": "not a picture",
         "moving.gif": "animated",
-        "folder": "cannot be read",
+        "folder": "not a regular file",
         "specks.png": "no digit to see",
         "program.png": "not a picture",
     }

@@ -90,7 +90,7 @@ def test_json_says_what_was_compared(program: Program, trained: Path) -> None:
         "largest_difference_allowed": 0,
         "train_accuracy": accuracy,
         "train_accuracy_again": accuracy,
-        "figures_allowed": 0.001,
+        "figures_allowed": 0,
         "versions": {},
         "faults": [],
         "dataset": "small",
