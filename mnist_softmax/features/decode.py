@@ -26,7 +26,7 @@ FORMATS = {
     name.upper().replace("PNM", "PPM"): name for name in ("PNG", "JPEG", "BMP", "GIF", "PNM", "TIFF", "WebP")
 }
 #: The most memory that reading may take, in bytes: the whole program then stays below 500 MB.
-LARGEST = 400 << 20
+LARGEST = 384 << 20
 _ALLOWED = f"at most {LARGEST >> 20} MiB of memory"
 #: The most bytes of a file, which WebP's decoder holds three times, and of what comes before the pixels.
 LARGEST_FILE, LARGEST_HEAD = 128 << 20, 32 << 20
@@ -100,7 +100,7 @@ class _Parts:
 
     def start_pixels(self, *, in_python: bool) -> None:
         """Give what the pixels need. The time that a plain PNM takes grows with the square of a read."""
-        self.left = 2 * LARGEST if in_python else LARGEST_FILE + LARGEST_HEAD
+        self.left = LARGEST if in_python else LARGEST_FILE + LARGEST_HEAD
         self.longest = 4096 if in_python else LARGEST_FILE
 
     def read(self, size: int = -1) -> bytes:

@@ -140,6 +140,7 @@ def test_no_descriptor_left_is_no_fault_of_the_picture(model: Path, seven: Any, 
     code = (
         "import os, resource\n"
         "from mnist_softmax.cli import main, predict\n"
+        "from mnist_softmax.features import decode, normalize\n"
         "read = predict._read\n"
         "def starved(*arguments):\n"
         "    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir('/proc/self/fd')) - 1, 99))\n"
