@@ -165,8 +165,10 @@ def _replacement_refused(target: Path, old: os.stat_result) -> int:
     try:  # a file that is immutable or append-only says so only when it is opened
         os.close(os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW))
     except OSError as error:
-        # Neither its mode nor that it is a link or a program under way matters: it is not written to.
-        return 0 if error.errno in {errno.EACCES, errno.ELOOP, errno.ETXTBSY} else error.errno or 0
+        # Neither its mode nor that it is a link or a program under way matters: it is not written to. Another
+        # writer may have removed it since, as a checkpoint.
+        harmless = {errno.EACCES, errno.ELOOP, errno.ETXTBSY, errno.ENOENT}
+        return 0 if error.errno in harmless else error.errno or 0
     return 0
 
 
