@@ -33,6 +33,7 @@ NAMES = (
     "links",
     "escapes",
     "pictures",
+    "containers",
 )
 #: Those that TORTURE_DATA, a folder with the four MNIST files, makes sense for.
 ON_FULL_MNIST = ("processes", "network")

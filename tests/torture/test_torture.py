@@ -24,6 +24,7 @@ COUNTS = {
     "links": 50,
     "escapes": 40,
     "pictures": 50,
+    "containers": 1,
 }
 STRACE = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, "-e", "trace=fsync", "true"]
 NEEDS = {
@@ -31,6 +32,7 @@ NEEDS = {
     "order": STRACE,
     "init": ["unshare", "--pid", "--fork", "--mount-proc", "true"],
     "network": ["unshare", "--net", *STRACE],
+    "containers": ["unshare", "--pid", "--fork", "--mount-proc", "--uts", "hostname", "torture"],
 }
 
 
