@@ -34,6 +34,8 @@ NAMES = (
     "escapes",
     "pictures",
     "containers",
+    "writers",
+    "commands",
 )
 #: Those that TORTURE_DATA, a folder with the four MNIST files, makes sense for.
 ON_FULL_MNIST = ("processes", "network")

@@ -7,6 +7,7 @@ in `kills` and test_train.py, a full disk needs a mount. Rows whose tools this s
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ COUNTS = {
     "escapes": 40,
     "pictures": 50,
     "containers": 1,
+    "writers": 3,
+    "commands": 6,
 }
 STRACE = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, "-e", "trace=fsync", "true"]
 NEEDS = {
@@ -33,6 +36,7 @@ NEEDS = {
     "init": ["unshare", "--pid", "--fork", "--mount-proc", "true"],
     "network": ["unshare", "--net", *STRACE],
     "containers": ["unshare", "--pid", "--fork", "--mount-proc", "--uts", "hostname", "torture"],
+    "commands": ["unshare", "--mount", "mount", "-t", "tmpfs", "torture", tempfile.gettempdir()],
 }
 
 
