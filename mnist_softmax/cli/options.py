@@ -76,6 +76,10 @@ class ListType(click.ParamType):  # type: ignore[type-arg]
 class PathType(click.Path):
     """A path. As the value of an option, `-` or another option is taken for a mistake."""
 
+    def __init__(self, path_type: type | None = None) -> None:
+        # What may not be read is no wrong usage: whoever opens it says so.
+        super().__init__(readable=False, path_type=path_type)
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value as a path, or fail."""
         text = str(value)

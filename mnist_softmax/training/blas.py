@@ -1,5 +1,6 @@
 """How many threads BLAS uses, and which BLAS it is: both decide the last bits of a result."""
 
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -7,12 +8,20 @@ from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
+#: Bytes that OpenBLAS maps at a thread's first product, rounded up.
+_BUFFER = 40 << 20
+
 
 @cache
 def _controller() -> ThreadpoolController:
     import numpy as np  # noqa: F401  # NumPy's BLAS must be loaded before it can be found
 
     return ThreadpoolController()
+
+
+def check_memory() -> None:
+    """Raise OSError if OpenBLAS could not map its buffer for this thread: it would end the process."""
+    mmap.mmap(-1, _BUFFER).close()
 
 
 @contextmanager

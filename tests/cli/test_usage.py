@@ -1,5 +1,6 @@
 """How usage errors are worded, what they suggest, and which paths and variables are refused or warned about."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -229,3 +230,12 @@ def test_commands_are_loaded_for_their_variables_only_if_they_are_needed() -> No
             check=True,
         )
         assert done.stderr.splitlines()[-1] == str(loaded)
+
+
+def test_a_path_that_may_not_be_read_is_no_wrong_usage(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "w.npy").touch()
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    done = program("eval", "w.npy")
+    assert (done.code, done.error[:36]) == (6, "mnist-softmax: error: not a .npy fil")
