@@ -63,7 +63,7 @@ class _LazyGroup(click.Group):
 def cli(ctx: click.Context) -> None:
     """Train softmax regression on MNIST with the gradient derived by hand.
 
-    Exit codes: 0 success, 2 wrong usage, 3 no mirror delivered, 4 wrong data, 5 local I/O error,
+    Exit codes: 0 success, 2 wrong usage, 3 no mirror delivered, 4 wrong data, 5 local trouble,
     6 wrong weights, 7 a quality gate was missed or training diverged.
     """
     prefix = f"{ctx.auto_envvar_prefix}_"
