@@ -23,7 +23,9 @@ def open_split(
     """Open a split of `source`, else of the data named, else of mnist; draw a bar while fetching."""
     from mnist_softmax.data import open as opening
     from mnist_softmax.data.transfer import NORMAL
+    from mnist_softmax.training import blas
 
+    blas.claim_memory()
     wanted = source or data.source
     with output.download_bar() as progress:
         return opening.open_split(
@@ -47,7 +49,9 @@ def mirrors_from_environment() -> list[str] | None:
 def load_model(path: Path) -> "Model":
     """Read weights; warn if they have no receipt."""
     from mnist_softmax.runs.model import load
+    from mnist_softmax.training import blas
 
+    blas.claim_memory()
     model = load(path)
     if model.receipt is None:
         output.warn(f"no receipt in the weights, so they are applied to plain pixels: {path}")

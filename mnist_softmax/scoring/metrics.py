@@ -42,7 +42,6 @@ def log_probabilities(
     count = len(stored) if rows is None else len(rows)
     X = np.empty((min(_CHUNK, count), N), np.float32)
     W, B = parameters[:N], parameters[N]
-    blas.check_memory()
     for start in range(0, count, _CHUNK):
         stop = min(start + _CHUNK, count)
         chunk = X[: stop - start]

@@ -19,9 +19,19 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def check_memory() -> None:
-    """Raise OSError if OpenBLAS could not map its buffer for this thread: it would end the process."""
+def claim_memory() -> None:
+    """Let OpenBLAS map its buffer, which it keeps, before anything large is in memory.
+
+    It maps it at a thread's first product, and ends the process where it cannot.
+
+    Raises
+    ------
+    OSError : there is not enough memory.
+    """
+    import numpy as np
+
     mmap.mmap(-1, _BUFFER).close()
+    np.ones((2, 2)) @ np.ones((2, 2))
 
 
 @contextmanager

@@ -70,7 +70,6 @@ def descend(
     sizes = [batch_size] + [short] * bool(short)
     with np.errstate(over="ignore"):  # an lr or reg too large for float32 diverges, as it should
         steps = [Step(state, models, batch_size, size) for size in sizes]
-    blas.check_memory()
     batches = full + bool(short)
     while state.epoch < first.epochs:
         done, total = state.epoch * batches, first.epochs * batches

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import threadpoolctl
@@ -42,3 +43,31 @@ def test_the_blas_that_is_named_is_numpys_where_scipy_brought_another() -> None:
     alone, *beside = done.stdout.splitlines()
     assert alone != "unknown"
     assert beside == [alone, alone]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on addresses, and /proc")
+@pytest.mark.parametrize("command", ["train --deskew --epochs 1", "gradcheck --rows 8"])
+def test_openblas_has_its_buffer_before_there_is_anything_large(command: str, tmp_path: Path) -> None:
+    """OpenBLAS ends a process that it cannot give one: here nothing is left once the rows are open."""
+    code = """
+import resource, sys
+from mnist_softmax.cli import inputs, main
+
+open_split = inputs.open_split
+
+def open_and_limit(*arguments, **named):
+    split = open_split(*arguments, **named)
+    pages = int(open("/proc/self/statm").read().split()[0])
+    limit = pages * resource.getpagesize() + (24 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    return split
+
+inputs.open_split = open_and_limit
+main.main()
+"""
+    arguments = [*command.split(), "--dataset", "mnist-sample"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in {0, 5}, done.stderr
+    assert "OpenBLAS" not in done.stderr
