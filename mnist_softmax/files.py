@@ -29,8 +29,8 @@ _TEMPORARY_PREFIX = ".tmp-mnist-softmax-"
 _STALE_AFTER_SECONDS = 10.0
 #: The same where the file system has no locks: a writer touches its temporary every few seconds.
 _STALE_WITHOUT_LOCKS_SECONDS = 3600.0
-#: Errors of fsync on a folder where the file system does not support it.
-_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
+#: Errors of fsync on a folder where the file system does not support it; EACCES: it may not be listed.
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}
 
 
 def remove_stale_temporaries(folder: Path) -> None:
@@ -105,14 +105,15 @@ def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` durable. Does nothing where folders cannot be synced (Windows)."""
     if os.name != "posix":
         return
-    fd = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(fd)
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     except OSError as error:
         if error.errno not in _NO_FOLDER_SYNC:
             raise
-    finally:
-        os.close(fd)
 
 
 def check_writable_target(path: Path, *, follow: bool = True) -> Path:
@@ -140,7 +141,8 @@ def check_writable_target(path: Path, *, follow: bool = True) -> Path:
         raise LocalIOError("cannot write", path, got=error.strerror) from error
     target = Path(os.path.realpath(path)) if follow else Path(os.path.realpath(path.parent), path.name)
     if not target.parent.is_dir():
-        raise UsageError("no such folder", path.parent, remedy="create it first")
+        missing = target.parent if path.is_symlink() else path.parent
+        raise UsageError("no such folder", missing, remedy="create it first")
     if old and not (stat.S_ISREG(old.st_mode) or stat.S_ISLNK(old.st_mode)):
         raise UsageError("not a regular file", path, remedy="name a file to write")
     if not os.access(target.parent, os.W_OK | os.X_OK):

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -228,6 +229,22 @@ def test_a_file_that_cannot_be_replaced_is_found_before_the_work(
         with pytest.raises(LocalIOError, match=r"cannot replace: .*f: got Operation not permitted"):
             check_writable_target(target)
     check_writable_target(target)
+
+
+def test_a_folder_that_may_not_be_listed_can_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def refuse_folders(path: Any, *arguments: Any) -> int:
+        if Path(path) == tmp_path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, *arguments)
+
+    monkeypatch.setattr(os, "open", refuse_folders)
+    with atomic_write(tmp_path / "f") as out:
+        out.write(b"new")
+    assert (tmp_path / "f").read_bytes() == b"new"
 
 
 def test_a_link_that_is_not_to_be_followed_is_replaced(tmp_path: Path) -> None:

@@ -74,6 +74,9 @@ def cli(ctx: click.Context) -> None:
         if not ours <= set(known):
             for option in getattr(cli.get_command(ctx, name), "params", ()):
                 known += usage.variables(option, prefix + name.upper())
+    for name in sorted(ours & set(known)):
+        if not os.environ[name]:
+            output.warn(f"the variable {name} is empty, so it sets nothing")
     for name in sorted(ours - set(known)):
         hint = usage.meant(name, known, len(prefix))
         output.warn(str(UsageError(f"unknown variable {name}", remedy=hint)))

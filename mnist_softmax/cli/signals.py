@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: clean up, then die by the signal, so that a calling shell sees what happened."""
+"""SIGINT, SIGTERM and SIGHUP: clean up, then die by the signal, so that the caller sees what happened."""
 
 import os
 import signal
@@ -24,8 +24,8 @@ class Stopped(SystemExit):
 
 
 def handle(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    """Handle SIGINT and SIGTERM by `handler`, unless they are ignored, as under nohup."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Handle SIGINT, SIGTERM and SIGHUP by `handler`, unless they are ignored, as under nohup."""
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
 

@@ -160,7 +160,7 @@ def ensure(
             experience=experience,
         )
 
-    waiting = f"waiting for another process that is working on {folder}"
+    waiting = f"waiting up to {patience.lock_seconds:g} s for another process that is working on {folder}"
     with lock(folder / _LOCK, patience.lock_seconds, lambda: notify(waiting)):
         # Another process may have done the work while this one waited.
         if trusting and (warm := _warm(dataset, folder)):

@@ -1,6 +1,7 @@
 """Open a Split by the name of a dataset, fetching what is missing, or from a folder."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -59,7 +60,7 @@ def open_split(
         return _sample_split(known, split)
     files = ensure(known, Path(cache_dir) if cache_dir else default_cache_dir(), **fetching)
     images, labels = (files[file] for file in SPLIT_FILES[split])
-    return Split.of(
+    opened = Split.of(
         map_idx(images.path, 3),
         map_idx(labels.path, 1),
         known.class_names,
@@ -67,6 +68,7 @@ def open_split(
         name=split,
         files={file.name: file.raw_sha256 for file in (images, labels)},
     )
+    return replace(opened, mapped={file.name: (file.path, file.path.stat()) for file in (images, labels)})
 
 
 def folder_split(folder: Path, split: str) -> Split:
@@ -85,10 +87,27 @@ def folder_split(folder: Path, split: str) -> Split:
         raise UsageError("no such folder", folder)
     names = SPLIT_FILES[split]
     paths = [_find(folder, name) for name in names]
+    pairs = zip(names, paths, strict=True)
+    mapped = {name: (path, path.stat()) for name, path in pairs if path.suffix != ".gz"}
     images, labels = (_read(path, rank) for path, rank in zip(paths, (3, 1), strict=True))
     checked = Split.of(images, labels, source=Source(data_dir=folder), name=split)
     hashes = map(_raw_sha256, paths, (images, labels))  # last: hashing takes a second per gigabyte
-    return replace(checked, files=dict(zip(names, hashes, strict=True)))
+    return replace(checked, files=dict(zip(names, hashes, strict=True)), mapped=mapped)
+
+
+def check_unchanged(split: Split) -> None:
+    """Check that nobody has written to the mapped files of a split since they were opened.
+
+    Raises
+    ------
+    DataError : one has another content; what was computed from it is worth nothing.
+    """
+    for name, (path, then) in split.mapped.items():
+        with suppress(OSError):  # it is gone or replaced, and what is mapped stays
+            now = path.stat()
+            written = now.st_ino == then.st_ino and now.st_mtime_ns != then.st_mtime_ns
+            if written and sha256_of(path) != split.files[name]:
+                raise DataError("the file was changed while it was in use", path, remedy="run it again")
 
 
 def sample_files() -> list[CachedFile]:

@@ -7,7 +7,7 @@ larger than memory loads as fast as a small one.
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -58,6 +58,7 @@ class Split:
     source : where the rows come from.
     name : "train" or "test".
     files : file name (canonical, without .gz) -> SHA-256 of the unpacked IDX file.
+    mapped : those names whose file is mapped -> its path, and its status when it was opened.
     """
 
     images: NDArray[np.uint8]
@@ -68,6 +69,7 @@ class Split:
     source: Source
     name: str
     files: Mapping[str, str]
+    mapped: Mapping[str, tuple[Path, os.stat_result]] = field(default_factory=dict)
 
     @classmethod
     def of(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from mnist_softmax.errors import WeightsError
+from mnist_softmax.errors import LocalIOError, WeightsError
 from mnist_softmax.features.steps import SCALE
 from mnist_softmax.files import atomic_write
 from mnist_softmax.records import npy
@@ -52,6 +52,24 @@ def save(path: Path, run: Run, checkpoint: Checkpoint) -> None:
     packed = npy.pack(arrays, encode(_Head(run, history)))
     with atomic_write(path) as file:
         file.write(packed + npy.pack(hashlib.sha256(packed).digest()))
+
+
+def discard(path: Path) -> None:
+    """Remove a checkpoint.
+
+    Raises
+    ------
+    UsageError : there is none, or it is no regular file.
+    WeightsError : the file is none, not even a damaged one.
+    LocalIOError : the system refused.
+    """
+    try:
+        if npy.first_shape(path)[:1] != (2,):
+            remedy = "move it away, or save to another --out"
+            raise WeightsError("not a checkpoint, so it is not removed", path, remedy=remedy)
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise LocalIOError("cannot remove", path, got=error.strerror) from error
 
 
 def load(path: Path, run: Run) -> Checkpoint:

@@ -86,8 +86,23 @@ def _bytes_left(file: io.BufferedReader) -> int:
     return os.fstat(file.fileno()).st_size - file.tell()
 
 
-def _array(file: io.BufferedReader, path: Path, check: Check) -> NDArray[Any]:
-    """Read the array at the current position of `file`."""
+def first_shape(path: Path) -> tuple[int, ...]:
+    """The shape that the header of a file's first array says; () if it has no such header.
+
+    Raises
+    ------
+    UsageError : not a regular file.
+    OSError : it cannot be read.
+    """
+    with open_regular(path) as file:
+        try:
+            return _header(file, path)[0]
+        except WeightsError:
+            return ()
+
+
+def _header(file: io.BufferedReader, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and dtype of the array at the current position of `file`, which then is at its values."""
     start = file.tell()
     head = io.BytesIO(file.read(_LONGEST_HEADER))
     try:
@@ -100,10 +115,16 @@ def _array(file: io.BufferedReader, path: Path, check: Check) -> NDArray[Any]:
     except (*_HEADER_ERRORS, KeyError) as error:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise WeightsError("not a .npy file", path, got=reason) from error
+    file.seek(start + head.tell())
+    return shape, fortran_order, dtype
+
+
+def _array(file: io.BufferedReader, path: Path, check: Check) -> NDArray[Any]:
+    """Read the array at the current position of `file`."""
+    shape, fortran_order, dtype = _header(file, path)
     expected = "no negative sizes" if min(shape, default=0) < 0 else check(shape, dtype)
     if expected:
         raise WeightsError("wrong array", path, expected=expected, got=f"{dtype} of shape {shape}")
-    file.seek(start + head.tell())
     size, left = math.prod(shape) * dtype.itemsize, _bytes_left(file)
     if size > left:
         raise WeightsError("cut short", path, expected=f"{size} bytes as its header says", got=left)

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_softmax import softmax
+from mnist_softmax.data.open import check_unchanged
 from mnist_softmax.data.split import Split, train_validation_rows
-from mnist_softmax.errors import GateError, LocalIOError
+from mnist_softmax.errors import GateError
 from mnist_softmax.features import steps
 from mnist_softmax.files import check_writable_target
 from mnist_softmax.records import checkpoint
@@ -70,6 +71,7 @@ def fit(
     ------
     UsageError : a wrong setting or feature; `val_size` leaves no row; `out` cannot be a file.
     GateError : training diverged.
+    DataError : the data was changed while it was in use.
     WeightsError : the checkpoint is damaged or belongs to another run.
     LocalIOError : the log, the checkpoint or the weights cannot be written.
     """
@@ -99,6 +101,7 @@ def fit(
                 on_epoch(entry)
             parameters = state.parameters()
             (nats,), (accuracy,) = cross_entropy_and_accuracy(parameters, stored, split.labels, rows)
+            check_unchanged(split)
             loss = float(nats + softmax.penalty(parameters[:-1].astype(np.float64), settings.reg))
             _check_finite(settings, state, loss)
         except (KeyboardInterrupt, SystemExit):  # `cli.signals.Stopped` is a SystemExit
@@ -174,8 +177,8 @@ class _Keeper:
     def begin(self, notify: Callable[[str], object]) -> None:
         """Discard the checkpoint of an earlier run, if there is one, and say so."""
         if self.path and self.path.exists():
-            notify(f"discarding the checkpoint of an interrupted run, which --resume continues: {self.path}")
             self.discard()
+            notify(f"discarded the checkpoint of an interrupted run, which --resume continues: {self.path}")
 
     def epoch_done(self, state: State, entry: Epoch) -> None:
         """Keep the state after an epoch; write it if the last checkpoint is old enough."""
@@ -195,14 +198,6 @@ class _Keeper:
             self._written_at = time.monotonic()
 
     def discard(self) -> None:
-        """Remove the checkpoint, if there is one.
-
-        Raises
-        ------
-        LocalIOError : the system refused.
-        """
-        try:
-            if self.path:
-                self.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise LocalIOError("cannot remove", self.path, got=error.strerror) from error
+        """Remove the checkpoint, if there is one; raises as `checkpoint.discard` does."""
+        if self.path and self.path.exists():
+            checkpoint.discard(self.path)

@@ -47,7 +47,7 @@ def evaluate(model: Model, split: Split) -> Evaluation:
     WeightsError : it does not fit the images or the classes, or a logit overflows.
     """
     parameters = model.parameters_for(split)
-    return metrics.evaluate(parameters, model.features_of(split), split.labels)
+    return metrics.evaluate(parameters, model.features_of(split), split.labels, model.path)
 
 
 def answer(model: Model, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:

@@ -139,7 +139,10 @@ def _ratios(part: NDArray[np.int64], whole: NDArray[np.int64]) -> list[float | N
 
 
 def evaluate(
-    parameters: NDArray[np.float32], stored: NDArray[np.uint8], labels: NDArray[np.uint8]
+    parameters: NDArray[np.float32],
+    stored: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    where: object = None,
 ) -> Evaluation:
     """Score every row of a split.
 
@@ -147,6 +150,7 @@ def evaluate(
     ----------
     parameters : (N + 1, L) float32.
     stored, labels : (M, N) and (M,) uint8, every label below L.
+    where : the file of the parameters, for the error.
 
     Raises
     ------
@@ -163,7 +167,7 @@ def evaluate(
         nats -= float(log_S[np.arange(len(log_S)), labels[start:stop]].sum())
         start = stop
     if not math.isfinite(nats):
-        raise WeightsError("the weights are too large", got="logits that overflow")
+        raise WeightsError("the weights are too large", where, got="logits that overflow")
     pairs = labels.astype(np.int64) * classes + predicted
     confusion = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
     return Evaluation(predicted, probability, confusion, nats / len(stored))

@@ -430,11 +430,14 @@ def test_any_encoding_will_do(tmp_path: Path, environment: Any) -> None:
 
 # Signals ------------------------------------------------------------------------------------------------------------
 
-both_signals = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+every_signal = pytest.mark.parametrize(
+    "number", [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+)
 
 
 @posix
-@both_signals
+@every_signal
 def test_a_signal_ends_training_by_that_signal_and_keeps_a_checkpoint(tmp_path: Path, number: int) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "mnist_softmax", *SMOKE, "--epochs", "100000"],
@@ -459,7 +462,7 @@ def test_a_signal_ends_training_by_that_signal_and_keeps_a_checkpoint(tmp_path: 
 
 
 @posix
-@both_signals
+@every_signal
 def test_a_signal_while_the_program_is_being_loaded_is_silent(tmp_path: Path, number: int) -> None:
     # The first thing outside the standard library that is loaded sends it.
     (tmp_path / "click.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\n")
@@ -495,7 +498,7 @@ def prepare():
 
 
 @posix
-@both_signals
+@every_signal
 @pytest.mark.parametrize(
     "where", [DROPPED, HANGING], ids=["where exceptions are dropped", "and cleaning up hangs"]
 )

@@ -501,18 +501,41 @@ def test_resume_without_a_checkpoint_starts_from_the_beginning_and_says_so(
     assert "warning: no checkpoint" in done.err
 
 
-def test_a_damaged_checkpoint_is_exit_6_with_resume_and_discarded_without(
+def test_what_is_no_checkpoint_is_neither_resumed_from_nor_removed(
     program: Program, tmp_path: Path, small_folder: Path
 ) -> None:
     checkpoint = tmp_path / "weights.npy.checkpoint"
     for content in (b"", b"rubbish", b"{}\n", b"[" * 10_000):
         checkpoint.write_bytes(content)
-        done = program("train", "--data-dir", small_folder, "--resume")
-        assert done.code == 6
-        assert done.err.count("\n") == 1
-        assert checkpoint.read_bytes() == content
-    assert program("train", "--data-dir", small_folder).code == 0
+        for flags in (["--resume"], []):
+            done = program("train", "--data-dir", small_folder, *flags)
+            assert done.code == 6
+            assert done.err.count("\n") == 1
+            assert checkpoint.read_bytes() == content
+    assert "not a checkpoint, so it is not removed: weights.npy.checkpoint; move it away" in done.error
+
+
+def test_a_damaged_checkpoint_is_exit_6_with_resume_and_discarded_without(
+    program: Program, tmp_path: Path, small_folder: Path
+) -> None:
+    checkpoint = tmp_path / "weights.npy.checkpoint"
+    with checkpoint.open("wb") as file:
+        np.save(file, np.zeros((2, 3, 5), np.float32))
+    assert program("train", "--data-dir", small_folder, "--resume").code == 6
+    assert checkpoint.exists()
+    done = program("train", "--data-dir", small_folder)
+    assert done.code == 0
+    assert "warning: discarded the checkpoint of an interrupted run" in done.err
     assert not checkpoint.exists()
+
+
+def test_an_output_through_a_dangling_link_names_the_folder_that_is_missing(
+    program: Program, tmp_path: Path
+) -> None:
+    (tmp_path / "link.npy").symlink_to("nowhere/w.npy")
+    done = program("train", *SAMPLE, "--out", "link.npy")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert f"no such folder: {tmp_path / 'nowhere'}" in done.error
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes")

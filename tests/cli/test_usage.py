@@ -232,6 +232,14 @@ def test_commands_are_loaded_for_their_variables_only_if_they_are_needed() -> No
         assert done.stderr.splitlines()[-1] == str(loaded)
 
 
+def test_a_variable_that_is_empty_sets_nothing_and_is_warned_about(program: Program) -> None:
+    done = program("eval", "missing.npy", MNIST_SOFTMAX_EVAL_MIN_ACCURACY="")
+    assert (done.code, done.err.splitlines()[0]) == (
+        2,
+        "mnist-softmax: warning: the variable MNIST_SOFTMAX_EVAL_MIN_ACCURACY is empty, so it sets nothing",
+    )
+
+
 def test_a_path_that_may_not_be_read_is_no_wrong_usage(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

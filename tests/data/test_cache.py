@@ -497,7 +497,7 @@ def test_processes_with_different_datasets_do_not_block_each_other(tmp_path: Pat
         with pytest.raises(LocalIOError, match=r"cannot lock: .*another process held"):
             ensure(DATASET, tmp_path, mirrors=[server.url], patience=hasty, notify=notices.append)
         assert len(notices) == 1
-        assert "waiting for another process" in notices[0]
+        assert "waiting up to 0.2 s for another process" in notices[0]
         slow.kill()
         slow.communicate()
     assert fill(tmp_path, server)

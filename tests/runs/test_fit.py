@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import write_folder
 from runs.made import make_split, never, receipt_of
 
 from mnist_softmax import softmax
 from mnist_softmax.data.open import open_split
 from mnist_softmax.data.split import Split, one_hot, train_validation_rows
-from mnist_softmax.errors import GateError, LocalIOError, UsageError, WeightsError
+from mnist_softmax.errors import DataError, GateError, LocalIOError, UsageError, WeightsError
 from mnist_softmax.records.checkpoint import checkpoint_path
+from mnist_softmax.records.receipt import Epoch
 from mnist_softmax.runs import fit as fit_module
 from mnist_softmax.runs.fit import fit, train
 from mnist_softmax.runs.model import Model, load
@@ -245,7 +247,7 @@ def test_without_resume_an_old_checkpoint_is_discarded_and_both_are_said(out: Pa
         assert names(out.parent) == left
     assert said == [
         f"stopped; --resume goes on from epoch 2: {path}",
-        f"discarding the checkpoint of an interrupted run, which --resume continues: {path}",
+        f"discarded the checkpoint of an interrupted run, which --resume continues: {path}",
     ]
 
 
@@ -344,6 +346,33 @@ def test_a_log_that_cannot_be_written_stops_the_run(out: Path, monkeypatch: pyte
     with pytest.raises(LocalIOError, match=r"cannot write the log: .*log: got No space left on device"):
         fit(SPLIT, SETTINGS, out=out, log=out.with_name("log"))
     assert not out.exists()
+
+
+@pytest.mark.parametrize("change", ["written", "touched", "replaced", "removed"])
+def test_data_that_is_changed_during_the_run_is_found(change: str, out: Path) -> None:
+    write_folder(out.parent / "d", rows=50)
+    images = out.parent / "d" / "train-images-idx3-ubyte"
+    content = images.read_bytes()
+
+    def disturb(entry: Epoch) -> None:
+        if entry.epoch == 1 and change == "written":
+            with images.open("r+b") as file:
+                file.seek(-64, os.SEEK_END)
+                file.write(bytes(64))
+        elif entry.epoch == 1 and change != "touched":
+            images.unlink()
+            if change == "replaced":
+                images.write_bytes(content[:-1] + b"x")
+        os.utime(images if images.exists() else out.parent, (1, 1))
+
+    split = open_split(data_dir=out.parent / "d")
+    if change == "written":
+        with pytest.raises(DataError, match=r"the file was changed while it was in use: .*images-idx3"):
+            fit(split, SETTINGS, out=out, on_epoch=disturb)
+        assert not out.exists()
+    else:
+        fit(split, SETTINGS, out=out, on_epoch=disturb)
+        assert out.exists()
 
 
 def test_a_failed_save_keeps_the_checkpoint(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
