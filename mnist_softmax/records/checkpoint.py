@@ -55,19 +55,21 @@ def save(path: Path, run: Run, checkpoint: Checkpoint) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a checkpoint.
+    """Remove a checkpoint, if there is one.
 
     Raises
     ------
-    UsageError : there is none, or it is no regular file.
-    WeightsError : the file is none, not even a damaged one.
+    UsageError : not a regular file.
+    WeightsError : the file is no checkpoint, not even a damaged one.
     LocalIOError : the system refused.
     """
     try:
         if npy.first_shape(path)[:1] != (2,):
             remedy = "move it away, or save to another --out"
             raise WeightsError("not a checkpoint, so it is not removed", path, remedy=remedy)
-        path.unlink(missing_ok=True)
+        path.unlink()
+    except FileNotFoundError:  # or another run removed it just now
+        pass
     except OSError as error:
         raise LocalIOError("cannot remove", path, got=error.strerror) from error
 

@@ -199,5 +199,5 @@ class _Keeper:
 
     def discard(self) -> None:
         """Remove the checkpoint, if there is one; raises as `checkpoint.discard` does."""
-        if self.path and self.path.exists():
+        if self.path:
             checkpoint.discard(self.path)
