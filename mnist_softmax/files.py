@@ -29,8 +29,8 @@ _TEMPORARY_PREFIX = ".tmp-mnist-softmax-"
 _STALE_AFTER_SECONDS = 10.0
 #: The same where the file system has no locks: a writer touches its temporary every few seconds.
 _STALE_WITHOUT_LOCKS_SECONDS = 3600.0
-#: Errors of fsync on a folder where the file system does not support it; EACCES: it may not be listed.
-_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}
+#: Errors of fsync on a folder where the file system does not support it.
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
 
 def remove_stale_temporaries(folder: Path) -> None:
@@ -106,14 +106,16 @@ def sync_folder(folder: Path) -> None:
     if os.name != "posix":
         return
     try:
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # it may be written to, but not listed
+        return
+    try:
+        os.fsync(fd)
     except OSError as error:
         if error.errno not in _NO_FOLDER_SYNC:
             raise
+    finally:
+        os.close(fd)
 
 
 def check_writable_target(path: Path, *, follow: bool = True) -> Path:
