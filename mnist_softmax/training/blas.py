@@ -22,7 +22,8 @@ def _controller() -> ThreadpoolController:
 def claim_memory() -> None:
     """Let OpenBLAS map its buffer, which it keeps, before anything large is in memory.
 
-    It maps it at a thread's first product, and ends the process where it cannot.
+    It maps it at a thread's first product, and ends the process where it cannot. Where it has kernels for
+    small matrices (AVX-512), only a product of some size counts: they need no buffer.
 
     Raises
     ------
@@ -31,7 +32,8 @@ def claim_memory() -> None:
     import numpy as np
 
     mmap.mmap(-1, _BUFFER).close()
-    np.ones((2, 2)) @ np.ones((2, 2))
+    matrix = np.ones((128, 128), np.float32)
+    matrix @ matrix
 
 
 @contextmanager
