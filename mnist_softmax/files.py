@@ -226,9 +226,7 @@ def atomic_write(path: Path, *, follow: bool = True) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            if (
-                os.name != "posix"
-            ):  # Windows renames no open file; elsewhere it stays locked until it is renamed
+            if os.name != "posix":  # Windows renames no open file; elsewhere it stays locked until then
                 file.close()
             os.replace(temporary, target)
         sync_folder(target.parent)
