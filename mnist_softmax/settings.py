@@ -51,8 +51,10 @@ class Setting:
             return "one of " + ", ".join(self.choices)
         what = "a finite number" if self.kind is float else "an integer"
         low = f"{what} {'above' if self.low_open else 'of at least'} {self.low}"
-        if self.high in {math.inf, _LARGEST_INTEGER}:
+        if self.high == math.inf:
             return low
+        if self.high == _LARGEST_INTEGER:
+            return f"{low} and below 2**63"
         return f"{low} and {'below' if self.high_open else 'at most'} {self.high}"
 
     def check(self, value: object, where: object = None) -> Any:

@@ -150,9 +150,9 @@ def test_what_is_expected_is_said_in_words() -> None:
         "momentum": "a finite number of at least 0 and below 1",
         "schedule": "one of constant, cosine",
         "epochs": "an integer of at least 1 and at most 100000",
-        "batch_size": "an integer of at least 1",
-        "seed": "an integer of at least 0",
-        "val_size": "an integer of at least 0",
+        "batch_size": "an integer of at least 1 and below 2**63",
+        "seed": "an integer of at least 0 and below 2**63",
+        "val_size": "an integer of at least 0 and below 2**63",
     }
 
 

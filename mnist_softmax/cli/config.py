@@ -92,7 +92,7 @@ def _was_given(ctx: click.Context, name: str) -> bool:
     """Whether an option was set; the environment's cache options belong to the machine and do not count."""
     source = ctx.get_parameter_source(name)
     if source is ParameterSource.ENVIRONMENT:
-        return name not in {"cache_dir", "offline"}
+        return name not in {"cache_dir", "offline"} or name in (ctx.default_map or {})
     return source in {ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP}
 
 
@@ -100,7 +100,14 @@ def effective_config(ctx: click.Context, dataset: str | None, data_dir: Path | N
     """The settings in effect, as lines of a TOML file for ``--config``.
 
     It has the data, all settings, and whatever else was set; a setting left to the data is a comment.
+
+    Raises
+    ------
+    UsageError : a path is not UTF-8.
     """
+    from mnist_softmax.data.split import is_unicode
+    from mnist_softmax.records.receipt import as_argument
+
     lines = []
     for param in ctx.command.params:
         name, value = param.name or "", ctx.params.get(param.name or "")
@@ -112,7 +119,10 @@ def effective_config(ctx: click.Context, dataset: str | None, data_dir: Path | N
             continue
         if value is not None:
             # JSON's numbers, booleans and strings are valid TOML, except characters beyond ASCII.
-            written = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+            value = as_argument(value) if isinstance(value, Path) else value
+            written = json.dumps(value, ensure_ascii=False)
+            if not is_unicode(written):
+                raise UsageError(f"{name} is not UTF-8, as a config file must be", value)
             lines.append(f"{name} = " + re.sub("[^ -~]", lambda c: f"\\U{ord(c[0]):08x}", written))
         elif name in SETTINGS:
             lines.append(f"# {name} = {SETTINGS[name].follows}")

@@ -156,9 +156,11 @@ def features(command: Any) -> Any:
     return _added(with_features, flags)
 
 
-class _Flag(click.Option):
+class _OfTheMachine(click.Option):
+    """An option with a variable for all commands, over which that of a command wins."""
+
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        # click 8.2 takes any value of a flag's own variable, even 0, for true.
+        # In click the first would win, and 8.2 takes any value of it, even 0, for true.
         return next(filter(None, map(os.environ.get, variables(self, ctx.auto_envvar_prefix or ""))), None)
 
 
@@ -184,6 +186,7 @@ def cache(command: Any) -> Any:
         [
             path(
                 "--cache-dir",
+                cls=_OfTheMachine,
                 metavar="DIR",
                 envvar="MNIST_SOFTMAX_CACHE_DIR",
                 show_envvar=True,
@@ -191,7 +194,7 @@ def cache(command: Any) -> Any:
             ),
             click.option(
                 "--offline",
-                cls=_Flag,
+                cls=_OfTheMachine,
                 is_flag=True,
                 envvar="MNIST_SOFTMAX_OFFLINE",
                 show_envvar=True,

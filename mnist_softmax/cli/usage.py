@@ -28,7 +28,7 @@ def variables(option: click.Parameter, prefix: str) -> list[str]:
     if not isinstance(option, click.Option) or not option.allow_from_autoenv:
         return []
     own = [option.envvar] if isinstance(option.envvar, str) else []
-    return [*own, f"{prefix}_{(option.name or '').upper()}"]
+    return [f"{prefix}_{(option.name or '').upper()}", *own]
 
 
 def usage_error(error: click.UsageError, where: str = "") -> UsageError:

@@ -30,6 +30,8 @@ _KINDS = {1: "labels", 3: "images"}
 #: Deflate expands a byte to at most 1032 bytes (zlib's technical notes): a larger size is impossible.
 _LARGEST_GZIP_RATIO = 1032
 _CHUNK = 1 << 20
+#: The most bytes that NumPy can address.
+_LARGEST_ARRAY = np.iinfo(np.intp).max
 
 
 class _Readable(Protocol):
@@ -83,7 +85,11 @@ def read_header(file: _Readable, rank: int, where: object) -> tuple[int, ...]:
         raise DataError(
             "truncated IDX header", where, expected=f"{4 + 4 * rank} bytes", got=f"{4 + len(sizes)}"
         )
-    return struct.unpack(f">{rank}I", sizes)
+    dims = struct.unpack(f">{rank}I", sizes)
+    if 0 in dims and math.prod(filter(None, dims)) > _LARGEST_ARRAY:
+        got = " x ".join(map(str, dims))
+        raise DataError("wrong IDX header", where, expected="sizes that an array can have", got=got)
+    return dims
 
 
 def _check_size(expected: int, got: int, where: object) -> None:

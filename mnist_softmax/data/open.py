@@ -1,6 +1,7 @@
 """Open a Split by the name of a dataset, fetching what is missing, or from a folder."""
 
 import hashlib
+import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from mnist_softmax.data.cache import CachedFile, Fetching, default_cache_dir, ensure
 from mnist_softmax.data.catalog import DATASETS, MNIST_SAMPLE, SPLIT_FILES, Dataset
 from mnist_softmax.data.idx import map_idx, pack_header, read_idx_gz
-from mnist_softmax.data.split import Source, Split
+from mnist_softmax.data.split import Source, Split, is_unicode
 from mnist_softmax.errors import DataError, UsageError
 from mnist_softmax.files import sha256_of
 
@@ -79,12 +80,14 @@ def folder_split(folder: Path, split: str) -> Split:
 
     Raises
     ------
-    UsageError : the folder or a file does not exist.
+    UsageError : the folder or a file does not exist, or its name is not UTF-8.
     DataError : a file is wrong, images and labels differ in number, or there are no rows.
     OSError : a file cannot be read.
     """
     if not folder.is_dir():
         raise UsageError("no such folder", folder)
+    if not is_unicode(os.fsencode(folder).decode(errors="surrogateescape")):
+        raise UsageError("the folder's name is not UTF-8", folder, remedy="rename it, or link to it")
     names = SPLIT_FILES[split]
     paths = [_find(folder, name) for name in names]
     pairs = zip(names, paths, strict=True)

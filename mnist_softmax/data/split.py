@@ -45,7 +45,7 @@ class Source:
         return (self.dataset, self.folder) == (other.dataset, other.folder)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Images and labels of one split.
 
@@ -88,14 +88,16 @@ class Split:
         ----------
         images : (M, height, width) or (M, N) uint8; (M, N) are squares if N is a square number, else lines.
         labels : (M,) integers from 0 to 255.
-        class_names : numbers by default.
+        class_names : strings of Unicode characters; numbers by default.
 
         Raises
         ------
-        TypeError : another dtype or number of dimensions.
-        DataError : no rows, no pixels, labels out of range, or different numbers of images and labels.
+        TypeError : another dtype or number of dimensions, or a name that is no such string.
+        DataError : no rows, no pixels, labels out of range, more than 256 names, or different numbers of
+            images and labels.
         """
         where = source.label
+        images, labels = np.asarray(images), np.asarray(labels)
         if labels.dtype.kind not in "iu" or labels.ndim != 1:
             got = f"{labels.dtype} of shape {labels.shape}"
             raise TypeError(f"labels are integers from 0 to 255, of shape (M,), got {got}")
@@ -115,8 +117,21 @@ class Split:
         names = tuple(class_names) or tuple(map(str, range(highest + 1)))
         if highest >= len(names):
             raise DataError("wrong labels", where, expected=f"below {len(names)}", got=highest)
+        if len(names) > 256:
+            raise DataError("too many classes", where, expected="at most 256", got=len(names))
+        if not all(map(is_unicode, names)):
+            raise TypeError("class names are strings of Unicode characters")
         labels = labels.astype(np.uint8, copy=False)
         return cls(rows, labels, height, width, names, source, name, files or {})
+
+
+def is_unicode(text: object) -> bool:
+    """Whether this is a string that UTF-8, and so a receipt, can hold; a name of a folder may not be."""
+    try:
+        str.encode(text)  # type: ignore[arg-type]
+    except (TypeError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def flat_images(images: NDArray[Any]) -> NDArray[np.uint8]:

@@ -48,9 +48,10 @@ def pack(*arrays: NDArray[Any] | bytes) -> bytes:
 
 
 def is_text(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
-    """A `Check` for bytes, at most 64 MiB of them."""
-    fits = dtype == np.uint8 and len(shape) == 1 and shape[0] <= _LONGEST_TEXT
-    return "" if fits else f"at most {_LONGEST_TEXT} bytes"
+    """A `Check` for JSON as bytes, at most 64 MiB of them."""
+    if dtype != np.uint8 or len(shape) != 1:
+        return "JSON as uint8"
+    return "" if shape[0] <= _LONGEST_TEXT else f"at most {_LONGEST_TEXT} bytes"
 
 
 def read(path: Path, *checks: Check, remedy: str = "") -> tuple[list[NDArray[Any]], str]:

@@ -124,8 +124,7 @@ def run_of(split: Split, settings: Settings, features: Sequence[str], rows: int)
     folder = split.source.data_dir
     return Run(
         dataset=split.source.dataset,
-        # JSON is UTF-8; bytes of a name that are not valid UTF-8 are escaped.
-        data_dir=None if folder is None else os.fsencode(folder).decode(errors="backslashreplace"),
+        data_dir=None if folder is None else os.fsencode(folder).decode(),
         files=dict(split.files),
         image_height=split.height,
         image_width=split.width,
@@ -139,12 +138,18 @@ def run_of(split: Split, settings: Settings, features: Sequence[str], rows: int)
 
 def train_arguments(receipt: Receipt, source: Source, out: Path) -> list[str]:
     """The arguments of `mnist-softmax train` that make the same weights, with every setting explicit."""
-    where = ["--dataset", source.dataset] if source.dataset else ["--data-dir", str(source.data_dir)]
+    folder = as_argument(source.data_dir or "")
+    where = ["--dataset", source.dataset] if source.dataset else ["--data-dir", folder]
     steps_taken = [f"--{'' if name in receipt.features else 'no-'}{name}" for name in FEATURE_STEPS]
     arguments = ["train", *where, *steps_taken]
     for key, value in receipt.settings.items():
         arguments += ["--" + key.replace("_", "-"), str(value)]
-    return [*arguments, "--out", str(out)]
+    return [*arguments, "--out", as_argument(out)]
+
+
+def as_argument(path: str | Path) -> str:
+    """A path as the command line and config files take it: with a dash first it looks like an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def versions() -> dict[str, str]:

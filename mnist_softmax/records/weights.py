@@ -42,9 +42,16 @@ def save(path: Path, array: NDArray[np.float32], receipt: Receipt | None) -> str
 
     Raises
     ------
-    UsageError, LocalIOError : see `files.atomic_write`; an old file is untouched.
+    WeightsError : `load` would refuse them; an old file is untouched, as after any error.
+    UsageError, LocalIOError : see `files.atomic_write`.
     """
-    packed = npy.pack(array.astype("<f4"), *([encode(receipt)] if receipt else []))
+    if expected := _is_weights(array.shape, array.dtype):
+        raise WeightsError(
+            "wrong array", path, expected=expected, got=f"{array.dtype} of shape {array.shape}"
+        )
+    text = [encode(receipt)] if receipt else []
+    _checked(array, text, path)
+    packed = npy.pack(array.astype("<f4"), *text)
     with atomic_write(path) as file:
         file.write(packed)
     return hashlib.sha256(packed).hexdigest()
@@ -64,14 +71,21 @@ def load(path: Path) -> Weights:
     (stored, *text), sha256 = npy.read(
         path, _is_weights, npy.is_text, remedy="make it with mnist-softmax train"
     )
+    return Weights(*_checked(stored, [part.tobytes() for part in text], path), sha256)
+
+
+def _checked(
+    stored: NDArray[Any], text: list[bytes], path: Path
+) -> tuple[NDArray[np.float32], Receipt | None]:
+    """The array as float32, and the receipt; WeightsError if they are damaged or belong to others."""
     with np.errstate(over="ignore", invalid="ignore"):
         array = np.ascontiguousarray(stored, dtype=np.float32)
     if not np.isfinite(array).all():
         raise WeightsError("not finite", path, expected="finite float32 numbers", got="NaN or infinity")
-    receipt = decode(text[0].tobytes(), Receipt, path, "the receipt") if text else None
+    receipt = decode(text[0], Receipt, path, "the receipt") if text else None
     if receipt is not None:
         _check_pair(array, receipt, path)
-    return Weights(array, receipt, sha256)
+    return array, receipt
 
 
 def _is_weights(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:

@@ -70,6 +70,16 @@ def test_the_bytes_come_out_again_and_so_do_those_of_the_printed_command(
     assert (tmp_path / "the weights-again.npy").read_bytes() == out.read_bytes()
 
 
+def test_names_that_begin_with_a_dash_are_no_options(
+    program: Program, tmp_path: Path, small_folder: Path
+) -> None:
+    small_folder.rename(tmp_path / "-d")
+    assert program("train", "--data-dir", "./-d", "--epochs", 1, "--out", "./-w.npy").code == 0
+    command = json.loads(program("reproduce", "./-w.npy", "--dry-run", "--json").out)["arguments"]
+    assert program(*command).code == 0
+    assert (tmp_path / "-w-again.npy").read_bytes() == (tmp_path / "-w.npy").read_bytes()
+
+
 def test_the_winner_of_a_sweep_is_reproduced(program: Program) -> None:
     assert program("sweep", *SAMPLE, "--lr", "0.1,0.2", "--epochs", 2, "--out", "best.npy").code == 0
     assert json.loads(program("reproduce", "best.npy", "--json").out)["outcome"] == "identical"

@@ -178,6 +178,7 @@ WRONG_DATA: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "59 labels for 60 images": ("labels", lambda raw: raw[:4] + (59).to_bytes(4, "big") + raw[8:-1]),
     "images cut short": ("images", lambda raw: raw[:-100]),
     "a header that claims 4 billion rows": ("images", lambda raw: raw[:4] + b"\xff\xff\xff\xff" + raw[8:]),
+    "no rows of 4 billion x 4 billion pixels": ("images", lambda raw: raw[:4] + bytes(4) + b"\xff" * 8),
     "no rows": ("both", lambda raw: raw[:4] + bytes(4) + (raw[8:16] if raw[3] == 3 else b"")),
     "not IDX": ("labels", lambda raw: b"hello"),
 }
@@ -420,6 +421,36 @@ def test_a_path_that_the_environment_gives_is_in_the_printed_config(tmp_path: Pa
     environment = {"MNIST_SOFTMAX_TRAIN_OUT": "x.npy", "MNIST_SOFTMAX_TRAIN_LOG": "l"}
     table = tomllib.loads(printed(tmp_path, **environment))
     assert (table["out"], table["log"]) == ("x.npy", "l")
+
+
+def test_what_belongs_to_the_machine_is_in_the_printed_config_only_if_a_file_gives_it(tmp_path: Path) -> None:
+    environment = {"MNIST_SOFTMAX_OFFLINE": "1"}
+    assert "offline" not in tomllib.loads(printed(tmp_path, **environment))
+    (tmp_path / "c.toml").write_text("offline = true\n")
+    assert tomllib.loads(printed(tmp_path, "--config", "c.toml", **environment))["offline"] is True
+
+
+def test_a_name_that_begins_with_a_dash_is_in_the_printed_config_as_it_can_be_read(tmp_path: Path) -> None:
+    text = printed(tmp_path, "--data-dir", "./-d", "--out", "./-", "--log", "a-b")
+    assert {'data_dir = "./-d"', 'out = "./-"', 'log = "a-b"'} <= set(text.splitlines())
+    (tmp_path / "c.toml").write_text(text)
+    assert printed(tmp_path, "--config", "c.toml") == text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
+def test_a_name_that_is_no_utf_8_is_in_no_receipt_and_no_config(program: Program, tmp_path: Path) -> None:
+    name = os.fsdecode(b"d\xff")
+    write_folder(tmp_path / name)
+    done = program("train", "--data-dir", name)
+    assert done.code == 2
+    assert done.error == (
+        "mnist-softmax: error: the folder's name is not UTF-8: d\\udcff; rename it, or link to it"
+    )
+    (tmp_path / "link").symlink_to(name)
+    assert program("train", "--data-dir", "link", "--epochs", 1).code == 0
+    done = program("train", "--out", name, "--print-config")
+    assert done.code == 2
+    assert "out is not UTF-8, as a config file must be" in done.error
 
 
 @pytest.mark.parametrize("deskew", ["--no-deskew", "--deskew"])

@@ -181,6 +181,16 @@ def test_a_flag_of_the_environment_counts_by_its_value(program: Program) -> None
         assert done.error.startswith("mnist-softmax: error: offline") == offline, value
 
 
+def test_the_variable_of_a_command_wins_over_that_of_all_commands(program: Program, tmp_path: Path) -> None:
+    environment: Any = {"MNIST_SOFTMAX_OFFLINE": 0, "MNIST_SOFTMAX_TRAIN_OFFLINE": 1}
+    environment |= {"MNIST_SOFTMAX_CACHE_DIR": "a", "MNIST_SOFTMAX_TRAIN_CACHE_DIR": "b"}
+    done = program("train", **environment)
+    assert done.code == 3
+    assert done.error.startswith("mnist-softmax: error: offline")
+    assert "b/mnist" in done.error
+    assert program("train", "--cache-dir", "c", **environment).error.count("c/mnist")
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [

@@ -67,6 +67,10 @@ WRONG = {
         struct.pack(">4B3I", 0, 0, 8, 3, *[0xFFFFFFFF] * 3) + bytes(100),
         "truncated IDX file",
     ),
+    "no rows of images that no array can hold": (
+        struct.pack(">4B3I", 0, 0, 8, 3, 0, 0xFFFFFFFF, 0xFFFFFFFF),
+        "wrong IDX header",
+    ),
 }
 
 

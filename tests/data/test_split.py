@@ -41,6 +41,29 @@ def test_labels_of_any_integer_dtype_become_uint8(dtype: Any) -> None:
     np.testing.assert_array_equal(split.labels, LABELS)
 
 
+def test_labels_in_a_list_will_do() -> None:
+    labels: Any = LABELS.tolist()
+    np.testing.assert_array_equal(Split.of(IMAGES, labels).labels, LABELS)
+
+
+def test_splits_are_equal_to_themselves_only() -> None:
+    split = Split.of(IMAGES, LABELS)
+    assert {split: 1}[split]
+    assert split != Split.of(IMAGES, LABELS)
+
+
+@pytest.mark.parametrize("names", [range(5), [None] * 5, ["a", "b", "c", "d", "\udcff"], [b"a"] * 5])
+def test_class_names_that_no_receipt_can_hold_are_refused(names: Any) -> None:
+    with pytest.raises(TypeError, match="class names are strings of Unicode characters"):
+        Split.of(IMAGES, LABELS, names)
+
+
+def test_more_classes_than_a_receipt_can_hold_are_refused() -> None:
+    assert len(Split.of(IMAGES, LABELS, ["x"] * 256).class_names) == 256
+    with pytest.raises(DataError, match="too many classes: arrays: expected at most 256, got 257"):
+        Split.of(IMAGES, LABELS, ["x"] * 257)
+
+
 def test_classes_can_be_named_more_than_occur() -> None:
     names = tuple("abcdefg")
     split = Split.of(IMAGES, LABELS, names, source=Source("x"), name="test", files={"f": "0"})
@@ -60,6 +83,9 @@ def test_classes_can_be_named_more_than_occur() -> None:
         (IMAGES, LABELS.astype(float), "labels are integers from 0 to 255, .*, got float64"),
         (IMAGES, LABELS.astype(str), "labels are integers from 0 to 255, .*, got <U"),
         (IMAGES, LABELS > 1, "labels are integers from 0 to 255, .*, got bool"),
+        (IMAGES.tolist(), LABELS, "got int64"),
+        (None, LABELS, "got object"),
+        (IMAGES, None, "labels are integers from 0 to 255, .*, got object"),
         (IMAGES, LABELS[:, None], "labels are integers from 0 to 255, of shape .M,., got uint8 of shape"),
     ],
 )

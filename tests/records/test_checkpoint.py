@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from records.made import history, run
 
-from mnist_softmax.data.split import Source
 from mnist_softmax.errors import UsageError, WeightsError
 from mnist_softmax.records import npy
 from mnist_softmax.records.checkpoint import Checkpoint, checkpoint_path, load, save
@@ -179,12 +178,6 @@ def test_a_checkpoint_that_is_missing_or_no_file_is_a_wrong_use(tmp_path: Path) 
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match="not a regular file"):
         load(tmp_path / "pipe", RUN)
-
-
-def test_a_run_in_a_folder_that_is_no_utf_8_can_be_resumed(tmp_path: Path) -> None:
-    made = run(source=Source(None, Path(os.fsdecode(b"d\xffta"))))
-    save(tmp_path / "c", made, SAVED)
-    assert is_same(load(tmp_path / "c", made), SAVED)
 
 
 def test_the_same_state_writes_the_same_bytes(path: Path) -> None:

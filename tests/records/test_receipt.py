@@ -1,7 +1,6 @@
 """The receipt: one schema that writes and reads it, the same bytes for the same run."""
 
 import json
-import os
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -75,12 +74,6 @@ def test_every_key_is_one_that_the_run_decides() -> None:
 )
 def test_the_source_is_recorded_as_it_was_given(source: Source) -> None:
     assert decode(encode(run(source=source)), Run, HERE, "the run").source == source
-
-
-def test_a_folder_that_is_no_utf_8_is_recorded_as_nearly_as_can_be() -> None:
-    made = run(source=Source(None, Path(os.fsdecode(b"d\xffta"))))
-    assert made.data_dir == "d\\xffta"
-    assert decode(encode(made), Run, HERE, "the run").source.data_dir == Path("d\\xffta")
 
 
 def test_an_error_names_the_file_the_place_and_the_remedy() -> None:

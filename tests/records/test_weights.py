@@ -256,10 +256,35 @@ def test_a_receipt_that_lacks_a_key_is_one_line(path: Path, key: str) -> None:
 def test_another_array_before_the_receipt_is_one_line(path: Path) -> None:
     changed = PARAMETERS.copy()
     changed[0, 0] = np.nextafter(changed[0, 0], np.float32(0))
-    weights.save(path, changed, receipt())
+    path.write_bytes(npy.pack(changed, encode(receipt())))
     refused(path, "other weights")
-    weights.save(path, PARAMETERS[:4], receipt(PARAMETERS[:4]))  # a receipt speaks of a bias
+    path.write_bytes(npy.pack(PARAMETERS[:4], encode(receipt(PARAMETERS[:4]))))  # a receipt speaks of a bias
     refused(path, "does not fit")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.where(PARAMETERS[0, 0] == PARAMETERS, np.float32(np.nan), PARAMETERS), "not finite"),
+        (PARAMETERS[0], "expected shape"),
+        (PARAMETERS.astype(np.int64), "expected float32 or float64"),
+        (PARAMETERS + 1, "other weights"),
+        (PARAMETERS[:-1], "does not fit"),
+    ],
+)
+def test_nothing_is_written_that_could_not_be_read(path: Path, array: Any, message: str) -> None:
+    weights.save(path, PARAMETERS, receipt())
+    before = path.read_bytes()
+    with pytest.raises(WeightsError, match=message):
+        weights.save(path, array, receipt())
+    assert path.read_bytes() == before
+
+
+def test_a_receipt_of_another_dtype_is_told_from_one_too_long(path: Path) -> None:
+    path.write_bytes(npy.pack(PARAMETERS, PARAMETERS))
+    refused(path, "expected JSON as uint8, got float32 of shape")
+    path.write_bytes(npy.pack(PARAMETERS, bytes((64 << 20) + 1)))
+    refused(path, "expected at most 67108864 bytes, got uint8 of shape")
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "a device without end", "a folder", "nothing"])

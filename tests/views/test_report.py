@@ -4,7 +4,6 @@ import base64
 import html.parser
 import io
 import json
-import os
 import re
 import shlex
 import sys
@@ -221,16 +220,6 @@ def test_names_and_paths_cannot_break_out_of_the_page(program: Program, tmp_path
     assert page.json("data")["names"] == names
     assert [a for t, a in page.elements if t == "img" and a.get("src") == "x"] == []
     assert sum(tag == "script" for tag, _ in page.elements) == 3
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
-def test_a_folder_that_is_no_utf_8_has_a_report_too(program: Program, tmp_path: Path) -> None:
-    folder = tmp_path / os.fsdecode(b"d\xff")
-    for split in ("train", "test"):
-        write_folder(folder, split)
-    assert program("train", "--data-dir", folder).code == 0
-    assert program("report", "--data-dir", folder).code == 0
-    assert "d\\xff" in Page(tmp_path / "report.html").text
 
 
 @pytest.mark.parametrize("option", ["secret/project/data", "secret/project/./data/../data/"])
