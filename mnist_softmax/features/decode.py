@@ -104,10 +104,11 @@ class _Parts:
         self.longest = 4096 if in_python else LARGEST_FILE
 
     def read(self, size: int = -1) -> bytes:
+        size = min(size, self.longest)
         self.left -= max(size, 0) + 32
         if self.left < 0:
             raise ValueError("too many or too large parts beside the pixels")
-        return self.file.read(min(size, self.longest))
+        return self.file.read(size)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)

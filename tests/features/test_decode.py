@@ -1,6 +1,7 @@
 """Pictures read as grey levels: which formats, what they may cost, and that nothing of the decoders is heard."""
 
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -86,6 +87,15 @@ def crafted_png() -> bytes:
 def test_a_file_of_countless_or_huge_parts_beside_the_pixels_is_refused(make: Any) -> None:
     with pytest.raises(DataError, match="too many or too large parts"):
         decode.read_grey(io.BytesIO(make()), "p")
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("BMP", "RGB"), ("PPM", "RGB"), ("PPM", "L"), ("TIFF", "L")])
+def test_a_file_of_many_megabytes_without_compression_is_read(kind: str, mode: str) -> None:
+    pixels = 48 << 20
+    size = (6144, pixels // 6144 // len(mode))
+    file = file_of(Image.new(mode, size, "white"), kind)
+    assert file.seek(0, os.SEEK_END) > pixels * 0.99
+    assert decode.read_grey(file, "p").min() == 255
 
 
 def test_a_file_longer_than_any_picture_is_not_read(tmp_path: Path) -> None:
