@@ -90,7 +90,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
     if 2 * k >= n - 1:  # the two tails meet
         return 1.0
     if n <= _MOST_EXACT:
-        return sum(math.comb(n, i) for i in range(k + 1)) / 2 ** (n - 1)
+        return sum(math.comb(n, i) for i in range(k + 1)) / (1 << (n - 1))
     total, term = 0.0, 1.0
     for i in range(k, -1, -1):
         total += term
