@@ -1,9 +1,9 @@
 """The cache: keeps datasets on disk, complete and verified.
 
 ``<cache>/<dataset>/`` holds the four ``.gz`` files, the four IDX files unpacked from them, and a stamp: size,
-modification time, inode and SHA-256 of all eight when they were last hashed. While these agree, only the
-stamp is opened, and nothing is locked or written. Everything else happens under a lock. The lock saves work
-but is not needed for correctness: a file is verified before it is renamed into place.
+times, inode and SHA-256 of all eight when they were last hashed. While these agree, only the stamp is opened,
+and nothing is locked or written. Everything else happens under a lock. The lock saves work but is not needed
+for correctness: a file is verified before it is renamed into place.
 """
 
 import hashlib
@@ -28,17 +28,21 @@ _LARGEST_STAMP = 1 << 16
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """A file as it was when it was hashed; `sha256` is "" if its size was already wrong."""
+    """A file as it was when it was hashed; `sha256` is "" if its size was already wrong.
+
+    What copies a file over another may set `mtime_ns` back; `ctime_ns` it cannot set.
+    """
 
     size: int
     mtime_ns: int
+    ctime_ns: int
     inode: int
     sha256: str
 
     @classmethod
     def of(cls, status: os.stat_result, sha256: str) -> "_Entry":
         """The entry of a file with this status."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ino, sha256)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, sha256)
 
 
 class _Stamp(msgspec.Struct, frozen=True):

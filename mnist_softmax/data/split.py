@@ -160,10 +160,11 @@ def one_hot(labels: NDArray[Any], classes: int, dtype: DTypeLike = np.float64) -
 
     Raises
     ------
-    ValueError : a label is not below `classes`.
+    ValueError : a label is negative or not below `classes`.
     """
-    if len(labels) and int(labels.max()) >= classes:
-        raise ValueError(f"label {labels.max()} with {classes} classes")
+    for label in (labels.min(), labels.max()) if len(labels) else ():
+        if not 0 <= label < classes:
+            raise ValueError(f"label {label} with {classes} classes")
     Y: NDArray[Any] = np.eye(classes, dtype=dtype)[labels]
     return Y
 

@@ -18,7 +18,7 @@ from mnist_softmax.records import npy
 from mnist_softmax.records.receipt import Epoch, Run, decode, encode
 from mnist_softmax.training.kernel import State
 
-_REMEDY = "remove it, or leave out --resume"
+_REMEDY = "remove it to start from the beginning"
 
 
 class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

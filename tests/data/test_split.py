@@ -137,6 +137,8 @@ def test_one_hot_has_a_one_in_the_column_of_the_label() -> None:
     assert one_hot(np.array([255], np.uint8), 256).shape == (1, 256)
     with pytest.raises(ValueError, match="label 3"):
         one_hot(np.array([3], np.uint8), 3)
+    with pytest.raises(ValueError, match="label -1 with 3 classes"):
+        one_hot(np.array([2, -1]), 3)
 
 
 def test_validation_rows_are_drawn_by_the_seed_and_share_no_row_with_training() -> None:
