@@ -69,8 +69,12 @@ def command(
         _check_gate(facts, alpha)
 
 
-def _p(value: float) -> str:
-    return f"p = {value:.3g}" if value > 1e-99 else "p < 1e-99"
+def _p(value: float, alpha: float) -> str:
+    """A p-value in three digits, or in as many as tell it from `alpha`."""
+    if value < 1e-99:
+        return "p < 1e-99"
+    rounded = (f"{value:.{digits}g}" for digits in range(3, 18))
+    return f"p = {next(text for text in rounded if (float(text) < alpha) == (value < alpha))}"
 
 
 def _points(difference: float | None) -> str:
@@ -90,7 +94,7 @@ def _print(facts: dict[str, Any], alpha: float) -> None:
     verdict = "b is better" if difference > 0 else "b is worse" if difference < 0 else "no difference"
     by = f" by {abs(100 * difference):.2f} points" if difference else ""
     significant = "significant" if p_value < alpha else "not significant"
-    output.emit(f"{verdict}{by}: {significant} at {alpha:g} ({_p(p_value)}, McNemar's exact test)")
+    output.emit(f"{verdict}{by}: {significant} at {alpha:g} ({_p(p_value, alpha)}, McNemar's exact test)")
     output.emit("")
     both, only_a, only_b, neither = (facts[key] for key in ("both_right", "only_a", "only_b", "both_wrong"))
     output.emit(f"{facts['rows']} {facts['split']} rows of {facts['dataset']}")
@@ -134,5 +138,5 @@ def _check_gate(facts: dict[str, Any], alpha: float) -> None:
             f"significantly worse than {facts['a']['weights']}",
             facts["b"]["weights"],
             expected=f"accuracy >= {accuracy_a:.6g} or p >= {alpha:g}",
-            got=f"{accuracy_b:.6g} (short by {accuracy_a - accuracy_b:.3g}), {_p(p_value)}",
+            got=f"{accuracy_b:.6g} (short by {accuracy_a - accuracy_b:.3g}), {_p(p_value, alpha)}",
         )

@@ -6,7 +6,6 @@ import click
 
 from mnist_softmax.cli import inputs, options, output
 from mnist_softmax.data.catalog import DATASETS
-from mnist_softmax.errors import UsageError
 
 
 @options.command("download", "Fetch and verify a dataset.", "mnist-softmax download --dataset fashion-mnist")
@@ -49,7 +48,8 @@ def command(
     from mnist_softmax.data.open import sample_files
 
     if from_dir and mirrors:
-        raise UsageError("--from and --mirror exclude each other")
+        wins = options.stronger("from_dir", "mirrors")
+        from_dir, mirrors = (from_dir, ()) if wins == "from_dir" else (None, mirrors)
     if not DATASETS[name].mirrors:
         files = sample_files()
     else:

@@ -217,25 +217,34 @@ def data(default: str) -> Decorator:
     return lambda command: _added(cache(command), options)
 
 
-def _chosen_source(dataset: str | None, data_dir: Path | None) -> "Source | None":
-    """The data that --dataset or --data-dir names; None if neither is set.
+def stronger(first: str, second: str) -> str:
+    """Which of two parameters that exclude each other counts, since both are set.
 
-    The two count as one option: if both are set, the command line wins over the environment, and that over
-    the config file.
+    The command line wins over the environment, and that over the config file.
 
     Raises
     ------
     UsageError : both are set in the same place.
     """
+    ranks = [ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE]
+    ctx = click.get_current_context()
+    by_first, by_second = (
+        ranks.index(source) if source in ranks else -1
+        for source in map(ctx.get_parameter_source, (first, second))
+    )
+    if by_first == by_second:
+        place = ("config", "environment", "command line")[by_first]
+        flags = {param.name: param.opts[0] for param in ctx.command.params}
+        both = f"{flags[first]} and {flags[second]} exclude each other"
+        raise UsageError(both, got=f"both in the {place}")
+    return first if by_first > by_second else second
+
+
+def _chosen_source(dataset: str | None, data_dir: Path | None) -> "Source | None":
+    """The data that --dataset or --data-dir names; None if neither is set."""
     from mnist_softmax.data.split import Source
 
     if dataset and data_dir:
-        ranks = [ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE]
-        ctx = click.get_current_context()
-        sources = [ctx.get_parameter_source(name) for name in ("dataset", "data_dir")]
-        by_dataset, by_folder = (ranks.index(source) if source in ranks else -1 for source in sources)
-        if by_dataset == by_folder:
-            place = ("config", "environment", "command line")[by_dataset]
-            raise UsageError("--dataset and --data-dir exclude each other", got=f"both in the {place}")
-        dataset, data_dir = (dataset, None) if by_dataset > by_folder else (None, data_dir)
+        wins = stronger("dataset", "data_dir")
+        dataset, data_dir = (dataset, None) if wins == "dataset" else (None, data_dir)
     return Source(dataset=dataset, data_dir=data_dir) if dataset or data_dir else None

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from mnist_softmax.cli import inputs, options, output
-from mnist_softmax.errors import UsageError
 
 
 @options.command(
@@ -48,7 +47,7 @@ def command(
     from mnist_softmax.views import show
 
     if mistakes and index is not None:
-        raise UsageError("--index and --mistakes exclude each other")
+        mistakes = options.stronger("index", "mistakes") == "mistakes"
     model = inputs.load_model(weights)
     source = score.data_for([model], data.source, output.warn)
     here = show.Screen.of(sys.stdout, color, os.environ)

@@ -138,6 +138,10 @@ def test_the_gate_fails_only_where_b_is_significantly_worse(program: Program, tr
     at = program("compare", good, bad, "--fail-if-worse", "--alpha", repr(facts["p_value"]), cwd=trained)
     assert at.code == 0
     assert "not significant at" in at.out
+    # A p that would be rounded to alpha has more digits.
+    near = facts["p_value"] * (1 + 1e-6)
+    just = program("compare", good, bad, "--alpha", repr(near), cwd=trained).out
+    assert float(re.findall(r"\(p = (\S+),", just)[0]) < near
     assert program("compare", good, bad, cwd=trained).code == 0
 
 

@@ -181,6 +181,27 @@ def test_a_flag_of_the_environment_counts_by_its_value(program: Program) -> None
         assert done.error.startswith("mnist-softmax: error: offline") == offline, value
 
 
+@pytest.mark.parametrize(
+    ("variable", "words", "expected"),
+    [
+        ("DOWNLOAD_MIRROR=http://127.0.0.1:9/", "download --from nowhere", (2, "no such folder: nowhere")),
+        ("DOWNLOAD_FROM=nowhere", "download --mirror http://127.0.0.1:9/", (3, "no mirror delivered")),
+        ("SHOW_MISTAKES=1", "show --index 0", (2, "no such file: weights.npy")),
+        ("SHOW_INDEX=0", "show --mistakes", (2, "no such file: weights.npy")),
+    ],
+)
+def test_of_options_that_exclude_each_other_the_command_line_wins(
+    program: Program, variable: str, words: str, expected: tuple[int, str]
+) -> None:
+    name, value = variable.split("=")
+    environment: Any = {f"MNIST_SOFTMAX_{name}": value}
+    done = program(*words.split(), **environment)
+    assert (done.code, done.error[: len(f"mnist-softmax: error: {expected[1]}")]) == (
+        expected[0],
+        f"mnist-softmax: error: {expected[1]}",
+    )
+
+
 def test_the_variable_of_a_command_wins_over_that_of_all_commands(program: Program, tmp_path: Path) -> None:
     environment: Any = {"MNIST_SOFTMAX_OFFLINE": 0, "MNIST_SOFTMAX_TRAIN_OFFLINE": 1}
     environment |= {"MNIST_SOFTMAX_CACHE_DIR": "a", "MNIST_SOFTMAX_TRAIN_CACHE_DIR": "b"}
