@@ -84,7 +84,11 @@ class PathType(click.Path):
         """Return the value as a path, or fail."""
         text = str(value)
         dashed = text.startswith("-") and isinstance(param, click.Option)
-        if dashed or not text or "\0" in text:
+        try:
+            possible = b"\0" not in os.fsencode(text)
+        except UnicodeEncodeError:  # a config file may hold what this locale cannot
+            possible = False
+        if dashed or not text or not possible:
             hint = f"; results go to stdout by themselves, './{text}' names a file" if dashed else ""
             self.fail(f"expected a path, got {text!r}{hint}", param, ctx)
         return super().convert(value, param, ctx)

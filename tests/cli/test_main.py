@@ -428,6 +428,14 @@ def test_any_encoding_will_do(tmp_path: Path, environment: Any) -> None:
     assert run_here(["info", folder / "w.npy"], tmp_path).code == 0
 
 
+@posix
+def test_a_config_may_hold_a_path_that_this_locale_cannot_name(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('out = "donn\u00e9es.npy"', encoding="utf-8")
+    done = shell("PROGRAM train --config c.toml", tmp_path, LC_ALL="C", PYTHONUTF8="0")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert r"expected a path, got 'donn\xe9es.npy'" in done.stderr
+
+
 # Signals ------------------------------------------------------------------------------------------------------------
 
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

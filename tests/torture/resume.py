@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from common import PROGRAM, Row, Tally, environment
+from common import PROGRAM, Row, Tally, environment, outlast
 from kills import outcome
 
 #: A run of a few seconds on the built-in sample, so that there are checkpoints at the usual interval.
@@ -43,6 +43,7 @@ def run(count: int, rng: random.Random, folder: Path) -> Tally:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.communicate()
+                    outlast(work)
                     kills += 1
                     continue
             break
