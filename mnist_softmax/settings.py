@@ -13,7 +13,7 @@ from typing import Any
 from mnist_softmax.errors import UsageError
 
 #: The steps that images may go through before the softmax, with their help. A chain names them in this order.
-FEATURE_STEPS: Mapping[str, str] = {"deskew": "Straighten and centre each image first."}
+FEATURE_STEPS: Mapping[str, str] = {"deskew": "straightens and centres each image"}
 
 _LARGEST_INTEGER = 2**63 - 1  # the largest that every TOML reader accepts
 
@@ -159,5 +159,5 @@ def check_features(chain: object) -> tuple[str, ...]:
     places = [known.index(name) if name in known else -1 for name in names]
     if -1 in places or places != sorted(set(places)):
         expected = f"any of {', '.join(known)}, each at most once, in this order"
-        raise UsageError("wrong features", expected=expected, got=names)
+        raise UsageError("wrong features", expected=expected, got=",".join(map(str, names))[:60])
     return names

@@ -81,7 +81,7 @@ def test_the_raw_hashes_of_the_table_are_those_of_the_files(mnist_folder: Path) 
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-@pytest.mark.parametrize("option", ["--no-deskew", "--deskew", "--batch-size=60000"])
+@pytest.mark.parametrize("option", ["--features=none", "--features=deskew", "--batch-size=60000"])
 def test_training_stays_under_150_megabytes(cache: Path, tmp_path: Path, option: str) -> None:
     code = (
         "import sys; sys.argv[0] = 'mnist-softmax'\n"

@@ -50,7 +50,7 @@ def test_the_derivation_config_is_plain_gradient_descent(tmp_path: Path) -> None
     printed = run_here(["train", "--config", config, "--print-config"], tmp_path).out
     assert "\nmomentum = 0.0\n" in printed
     assert '\nschedule = "constant"\n' in printed
-    assert "\ndeskew = false" in printed
+    assert "\nfeatures = []" in printed
 
 
 @pytest.mark.parametrize(

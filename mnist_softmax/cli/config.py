@@ -9,11 +9,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mnist_softmax.cli.options import CONFIG, PATH, ListType, SettingType
+from mnist_softmax.cli.options import CONFIG, PATH, ChainType, ListType, SettingType
 from mnist_softmax.cli.usage import meant, usage_error
 from mnist_softmax.errors import LocalIOError, UsageError
 from mnist_softmax.files import open_regular
-from mnist_softmax.settings import FEATURE_STEPS, SETTINGS
+from mnist_softmax.settings import SETTINGS
 
 #: Options that make no sense in a file.
 _NOT_IN_A_FILE = {"config", "help", "print_config"}
@@ -24,7 +24,7 @@ _LONGEST_CONFIG = 1 << 14
 def _checked(key: str, value: Any, option: click.Parameter, ctx: click.Context, path: Path) -> Any:
     """The value of a key, checked against the type and range of its option."""
     kind = bool if getattr(option, "is_flag", False) else str
-    numeric = isinstance(option.type, ListType | SettingType)
+    numeric = isinstance(option.type, ListType | SettingType) and not isinstance(option.type, ChainType)
     items = value if isinstance(option.type, ListType) and isinstance(value, list) else [value]
     if any(isinstance(item, str) if numeric else not isinstance(item, kind) for item in items):
         wanted = "a number" if numeric else "true or false" if kind is bool else "a string"
@@ -115,7 +115,7 @@ def effective_config(ctx: click.Context, dataset: str | None, data_dir: Path | N
             value = dataset
         elif name == "data_dir":
             value = data_dir
-        elif name in _NOT_IN_A_FILE or not (name in {*SETTINGS, *FEATURE_STEPS} or _was_given(ctx, name)):
+        elif name in _NOT_IN_A_FILE or not (name in {*SETTINGS, "features"} or _was_given(ctx, name)):
             continue
         if value is not None:
             # JSON's numbers, booleans and strings are valid TOML, except characters beyond ASCII.

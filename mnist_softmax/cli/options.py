@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from mnist_softmax.cli.usage import variables
 from mnist_softmax.data.catalog import DATASETS
 from mnist_softmax.errors import UsageError
-from mnist_softmax.settings import FEATURE_STEPS, SETTINGS, Setting, Settings
+from mnist_softmax.settings import FEATURE_STEPS, SETTINGS, Setting, Settings, check_features
 
 if TYPE_CHECKING:
     from mnist_softmax.data.split import Source
@@ -59,7 +59,7 @@ class ListType(click.ParamType):  # type: ignore[type-arg]
 
     name = "list"
 
-    def __init__(self, element: SettingType) -> None:
+    def __init__(self, element: "SettingType | click.Choice[str]") -> None:
         self.element = element
 
     def convert(
@@ -71,6 +71,23 @@ class ListType(click.ParamType):  # type: ignore[type-arg]
         if not parts:
             self.fail("expected at least one number", param, ctx)
         return tuple(self.element.convert(part, param, ctx) for part in parts)
+
+
+class ChainType(ListType):
+    """A chain of feature steps, separated by commas, or "none"; in a config file one name or a list."""
+
+    def __init__(self) -> None:
+        super().__init__(click.Choice(list(FEATURE_STEPS)))
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Return the names as a tuple, or fail with the wrong one."""
+        chain = () if value in ("none", [], ()) else super().convert(value, param, ctx)
+        try:
+            return check_features(chain)
+        except UsageError as error:
+            self.fail(str(error).partition(": ")[2], param, ctx)
 
 
 class PathType(click.Path):
@@ -112,8 +129,19 @@ def setting(name: str, help_text: str = "", *, as_list: bool = False) -> Decorat
     return click.option(flag, name, type=kind, default=default, show_default=True, help=text)
 
 
+features = click.option(
+    "--features",
+    type=ChainType(),
+    default="none",
+    show_default=True,
+    help="What the model sees instead of the pixels: a comma-separated chain of "
+    + "; ".join(f"{name}, which {text}" for name, text in FEATURE_STEPS.items())
+    + ". The receipt records it, so eval does the same.",
+)
+
+
 def settings(command: Any, *, swept: bool = False) -> Any:
-    """An option for every setting; the command gets `settings`, and if `swept` also `lists`."""
+    """An option for every setting, and --features; the command gets both, and if `swept` also `lists`."""
 
     @functools.wraps(command)
     def with_settings(*args: Any, **options: Any) -> Any:
@@ -123,7 +151,7 @@ def settings(command: Any, *, swept: bool = False) -> Any:
         return command(*args, settings=Settings(**values), **options)
 
     made = [setting(name, as_list=swept and entry.swept) for name, entry in SETTINGS.items()]
-    return _added(with_settings, made)
+    return _added(with_settings, [*made, features])
 
 
 def _added(command: Any, options: list[Decorator]) -> Any:
@@ -143,21 +171,6 @@ weights = click.argument("weights", type=PATH, default="weights.npy")
 split = click.option(
     "--split", type=click.Choice(["test", "train"]), default="test", show_default=True, help="Rows to use."
 )
-
-
-def features(command: Any) -> Any:
-    """A flag for every feature step; the command gets the chain as `features`."""
-
-    @functools.wraps(command)
-    def with_features(*args: Any, **options: Any) -> Any:
-        chain = tuple(name for name in FEATURE_STEPS if options.pop(name))
-        return command(*args, features=chain, **options)
-
-    kept = "The receipt records it, so eval does the same."
-    flags = [
-        click.option(f"--{name}/--no-{name}", help=f"{text} {kept}") for name, text in FEATURE_STEPS.items()
-    ]
-    return _added(with_features, flags)
 
 
 class _OfTheMachine(click.Option):

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 @config_option
 @options.data("mnist")
 @partial(options.settings, swept=True)
-@options.features
 @options.path("-o", "--out", help="Save the best model's weights here.")
 @options.as_json
 def command(

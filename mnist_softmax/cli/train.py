@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 @config_option
 @options.data("mnist")
 @options.settings
-@options.features
 @options.path("-o", "--out", default="weights.npy", show_default=True, help="Where to save the weights.")
 @options.path("--log", help="Write one JSON object per epoch to this file.")
 @click.option(

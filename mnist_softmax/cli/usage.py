@@ -46,7 +46,9 @@ def usage_error(error: click.UsageError, where: str = "") -> UsageError:
         what = f"missing argument {param.human_readable_name}"
     elif ctx and param:
         name = max(param.opts, key=len) if isinstance(param, click.Option) else param.human_readable_name
-        hint = meant(what.split("'")[1], param.type.choices) if isinstance(param.type, click.Choice) else ""
+        choice = getattr(param.type, "element", param.type)
+        is_unknown = isinstance(choice, click.Choice) and "'" in what
+        hint = meant(what.split("'")[1], choice.choices) if is_unknown else ""
         if ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT:
             name = next(filter(os.environ.get, variables(param, ctx.auto_envvar_prefix or "")))
             if isinstance(param.type, click.types.BoolParamType):

@@ -20,7 +20,7 @@ from mnist_softmax.data.catalog import DATASETS
 from mnist_softmax.data.split import Source, Split
 from mnist_softmax.errors import UsageError, WeightsError
 from mnist_softmax.features import steps
-from mnist_softmax.settings import FEATURE_STEPS, SETTINGS, Settings, check_features
+from mnist_softmax.settings import SETTINGS, Settings, check_features
 from mnist_softmax.training import blas
 from mnist_softmax.version import __version__
 
@@ -140,8 +140,7 @@ def train_arguments(receipt: Receipt, source: Source, out: Path) -> list[str]:
     """The arguments of `mnist-softmax train` that make the same weights, with every setting explicit."""
     folder = as_argument(source.data_dir or "")
     where = ["--dataset", source.dataset] if source.dataset else ["--data-dir", folder]
-    steps_taken = [f"--{'' if name in receipt.features else 'no-'}{name}" for name in FEATURE_STEPS]
-    arguments = ["train", *where, *steps_taken]
+    arguments = ["train", *where, "--features", ",".join(receipt.features) or "none"]
     for key, value in receipt.settings.items():
         arguments += ["--" + key.replace("_", "-"), str(value)]
     return [*arguments, "--out", as_argument(out)]

@@ -180,7 +180,7 @@ def test_weights_of_other_data_are_compared_with_a_warning_that_names_them(
 def test_each_sees_the_features_that_its_own_receipt_names(program: Program) -> None:
     train = "train", "--dataset", "mnist-sample", "--epochs", 1
     assert program(*train, "--out", "plain.npy").code == 0
-    assert program(*train, "--deskew", "--out", "deskewed.npy").code == 0
+    assert program(*train, "--features=deskew", "--out", "deskewed.npy").code == 0
     facts = json.loads(program("compare", "plain.npy", "deskewed.npy", "--json").out)
     for key, file in (("a", "plain.npy"), ("b", "deskewed.npy")):
         assert facts[key]["accuracy"] == json.loads(program("eval", file, "--json").out)["accuracy"]

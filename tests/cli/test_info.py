@@ -32,7 +32,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with w.npy, deskewed.npy and no_validation.npy, trained on the folder d beside them."""
     folder = tmp_path_factory.mktemp("info")
     write_folder(folder / "d", rows=300, height=8, width=6)
-    for name, options in (("w", []), ("deskewed", ["--deskew"]), ("no_validation", ["--val-size", 0])):
+    for name, options in (
+        ("w", []),
+        ("deskewed", ["--features=deskew"]),
+        ("no_validation", ["--val-size", 0]),
+    ):
         arguments = ["train", "--data-dir", "d", *ARGUMENTS, *options, "--out", f"{name}.npy"]
         assert run_here(arguments, folder).code == 0
     return folder

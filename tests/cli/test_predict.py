@@ -100,7 +100,7 @@ def test_show_draws_the_normalized_image_in_plain_characters_in_a_pipe(
 
 
 def test_images_go_through_the_features_of_the_receipt(program: Program, seven: Any, tmp_path: Path) -> None:
-    assert program("train", "--dataset", "mnist-sample", "--epochs", 1, "--deskew").code == 0
+    assert program("train", "--dataset", "mnist-sample", "--epochs", 1, "--features=deskew").code == 0
     saved(tmp_path / "7.png", seven)
     (facts,) = facts_of(program("predict", "7.png", "--json").out)
     row = deskew(normalize(seven).image.reshape(1, -1), 28, 28)

@@ -23,9 +23,9 @@ SAMPLE = ("--dataset", "mnist-sample")
 #: The last one has other settings than the defaults for everything.
 WAYS = {
     "plain": "--dataset mnist-sample",
-    "deskewed": "--dataset mnist-sample --deskew --epochs 3",
+    "deskewed": "--dataset mnist-sample --features=deskew --epochs 3",
     "a folder": "--data-dir FOLDER --lr 0.123456789 --reg 0 --momentum 0 --schedule constant --epochs 3 "
-    "--batch-size 7 --seed 9223372036854775807 --val-size 0 --deskew",
+    "--batch-size 7 --seed 9223372036854775807 --val-size 0 --features=deskew",
 }
 
 
@@ -65,7 +65,10 @@ def test_the_bytes_come_out_again_and_so_do_those_of_the_printed_command(
     read = subprocess.run(["bash", "-c", shell], check=True, capture_output=True, text=True).stdout
     assert read.split("\0")[:-1] == facts["arguments"]
     # The environment cannot change what the command does: it leaves nothing to a default.
-    environment: Any = {"MNIST_SOFTMAX_TRAIN_LR": 9, "MNIST_SOFTMAX_TRAIN_DESKEW": way == "plain"}
+    environment: Any = {
+        "MNIST_SOFTMAX_TRAIN_LR": 9,
+        "MNIST_SOFTMAX_TRAIN_FEATURES": "none" if way == "deskewed" else "deskew",
+    }
     assert program(*facts["arguments"], **environment).code == 0
     assert (tmp_path / "the weights-again.npy").read_bytes() == out.read_bytes()
 

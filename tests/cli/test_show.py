@@ -211,7 +211,7 @@ def test_mistakes_are_the_most_confident_ones_in_order(program: Program, trained
 
 
 def test_rows_are_drawn_and_scored_with_the_features_of_the_receipt(program: Program, tmp_path: Path) -> None:
-    assert program("train", "--dataset", "mnist-sample", "--deskew", "--epochs", 1).code == 0
+    assert program("train", "--dataset", "mnist-sample", "--features=deskew", "--epochs", 1).code == 0
     image = steps.apply(open_split("mnist-sample", "test").images[3:4], 28, 28, ["deskew"])
     W, B = np.split(np.load(tmp_path / "weights.npy").astype(float), [-1])
     done = program("show", "--index", 3)

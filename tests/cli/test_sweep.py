@@ -53,11 +53,11 @@ def test_several_seeds_give_mean_and_spread(program: Program) -> None:
         assert combination["validation_accuracy_spread"] == pytest.approx(np.std(values, ddof=1))
 
 
-@pytest.mark.parametrize("deskew", ["--no-deskew", "--deskew"])
+@pytest.mark.parametrize("features", ["--features=none", "--features=deskew"])
 def test_the_saved_winner_is_the_file_of_train_to_the_byte(
-    program: Program, tmp_path: Path, deskew: str
+    program: Program, tmp_path: Path, features: str
 ) -> None:
-    done = program("sweep", *SAMPLE, *GRID, deskew, "--seed", "0,5", "--out", "best.npy", "--json")
+    done = program("sweep", *SAMPLE, *GRID, features, "--seed", "0,5", "--out", "best.npy", "--json")
     assert done.code == 0
     facts = json.loads(done.out)
     settings = receipt_of(tmp_path / "best.npy").settings
@@ -70,7 +70,7 @@ def test_the_saved_winner_is_the_file_of_train_to_the_byte(
         for key in ("lr", "reg", "momentum", "seed", "epochs")
         for text in (f"--{key}", str(settings[key]))
     ]
-    alone = json.loads(program("train", *SAMPLE, *arguments, deskew, "--out", "alone.npy", "--json").out)
+    alone = json.loads(program("train", *SAMPLE, *arguments, features, "--out", "alone.npy", "--json").out)
     assert (tmp_path / "best.npy").read_bytes() == (tmp_path / "alone.npy").read_bytes()
     assert facts["weights_sha256"] == alone["weights_sha256"]
     assert facts["weights"] == "best.npy"

@@ -362,8 +362,8 @@ GIVEN: dict[str, tuple[list[str], dict[str, Any]]] = {
         },
     ),
     "flags": (
-        ["--deskew", "--json", "--resume", "--offline"],
-        {"deskew": True, "json": True, "resume": True, "offline": True},
+        ["--features=deskew", "--json", "--resume", "--offline"],
+        {"features": ["deskew"], "json": True, "resume": True, "offline": True},
     ),
     "paths": (
         ["--data-dir", "it's a \u624b", "--out", 'a"b\\\n\x7f.npy', "--log", "l", "--cache-dir", "c"],
@@ -385,7 +385,7 @@ def test_the_printed_config_holds_the_data_every_setting_and_what_was_given(tmp_
     text = printed(tmp_path, *arguments)
     defaults = {name: setting.default for name, setting in SETTINGS.items() if name != "val_size"}
     data = {} if "data_dir" in given else {"dataset": "mnist"}
-    assert tomllib.loads(text) == {**defaults, **data, "deskew": False, **given}
+    assert tomllib.loads(text) == {**defaults, **data, "features": [], **given}
     assert not list(tmp_path.iterdir())
     # Taken back, it prints itself.
     (tmp_path / "c.toml").write_text(text, encoding="utf-8")
@@ -408,11 +408,11 @@ def test_printing_the_config_opens_no_data(program: Program, tmp_path: Path) -> 
 
 def test_what_the_file_and_the_environment_give_is_in_the_printed_config(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('data_dir = "d"\nlr = 0.5\nreg = 1\nlog = "l.jsonl"\n')
-    environment = {"MOMENTUM": 0.25, "DATASET": "kmnist", "DESKEW": 1}
+    environment = {"MOMENTUM": 0.25, "DATASET": "kmnist", "FEATURES": "deskew"}
     environment = {f"MNIST_SOFTMAX_TRAIN_{name}": value for name, value in environment.items()}
     table = tomllib.loads(printed(tmp_path, "--config", "c.toml", "--reg", "2", **environment))
-    assert [table[name] for name in ("lr", "reg", "momentum", "log", "dataset", "deskew")] == [
-        *(0.5, 2.0, 0.25, "l.jsonl", "kmnist", True)
+    assert [table[name] for name in ("lr", "reg", "momentum", "log", "dataset", "features")] == [
+        *(0.5, 2.0, 0.25, "l.jsonl", "kmnist", ["deskew"])
     ]
     assert not {"data_dir", "config", "print_config"} & table.keys()
 
@@ -453,11 +453,11 @@ def test_a_name_that_is_no_utf_8_is_in_no_receipt_and_no_config(program: Program
     assert "out is not UTF-8, as a config file must be" in done.error
 
 
-@pytest.mark.parametrize("deskew", ["--no-deskew", "--deskew"])
+@pytest.mark.parametrize("features", ["--features=none", "--features=deskew"])
 def test_the_printed_config_trains_the_same_bytes(
-    program: Program, tmp_path: Path, small_folder: Path, deskew: str
+    program: Program, tmp_path: Path, small_folder: Path, features: str
 ) -> None:
-    arguments = ("--data-dir", small_folder, "--lr", "0.123456789", "--reg", "1e-5", "--epochs", 3, deskew)
+    arguments = ("--data-dir", small_folder, "--lr", "0.123456789", "--reg", "1e-5", "--epochs", 3, features)
     assert program("train", *arguments).code == 0
     before = (tmp_path / "weights.npy").read_bytes()
     (tmp_path / "c.toml").write_text(program("train", *arguments, "--print-config").out)

@@ -39,7 +39,16 @@ def test_the_bare_program_prints_its_help(program: Program) -> None:
         ("train --LR 1", "no such option '--LR'; did you mean '--lr'?"),
         ("train -lr 1", "no such option '-lr'; did you mean '--lr'?"),
         ("train --batch_size 1", "no such option '--batch_size'; did you mean '--batch-size'?"),
-        ("train --no-deskw", "no such option '--no-deskw'; did you mean '--no-deskew'?"),
+        ("train --no-resume", "no such option '--no-resume'; did you mean '--resume'?"),
+        (
+            "train --features deskw",
+            "wrong value of --features: 'deskw' is not 'deskew'; did you mean 'deskew'?",
+        ),
+        (
+            "train --features deskew,deskew",
+            "wrong value of --features: expected any of deskew, each at most once, in this order, got deskew,deskew",
+        ),
+        ("train --features deskew --features none", "--features is given twice; give it once"),
         ("eval --min 1", "no such option '--min'; did you mean '--min-accuracy'?"),
         ("train -x", "no such option '-x'; try 'mnist-softmax train --help'"),
         (
@@ -147,7 +156,8 @@ def test_no_argument_is_an_empty_path(program: Program, words: str) -> None:
     ("name", "value", "message"),
     [
         ("TRAIN_EPOCHS", "abc", "expected an integer of at least 1 and at most 100000, got abc"),
-        ("TRAIN_DESKEW", "maybe", "expected 1 or 0, got 'maybe'"),
+        ("TRAIN_FEATURES", "dskew", "'dskew' is not 'deskew'; did you mean 'deskew'?"),
+        ("TRAIN_RESUME", "maybe", "expected 1 or 0, got 'maybe'"),
         ("OFFLINE", "maybe", "expected 1 or 0, got 'maybe'"),
         (
             "CACHE_DIR",

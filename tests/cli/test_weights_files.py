@@ -14,7 +14,7 @@ from cli.receipts import change_json, json_of, strip
 from conftest import Program, clean_environment, run_here, write_folder
 
 SAMPLE = ("--dataset", "mnist-sample")
-KINDS = {"plain": "--no-deskew", "deskewed": "--deskew"}
+KINDS = {"plain": "--features=none", "deskewed": "--features=deskew"}
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_links_that_loop_pipes_and_paths_through_files_are_named(program: Progra
 def test_two_runs_give_the_same_file_to_the_byte_and_another_seed_another(
     program: Program, trained: Path, tmp_path: Path
 ) -> None:
-    arguments = ("train", *SAMPLE, "--epochs", 3, "--deskew")
+    arguments = ("train", *SAMPLE, "--epochs", 3, "--features=deskew")
     assert program(*arguments).code == 0
     again = (tmp_path / "weights.npy").read_bytes()
     assert again == (trained / "deskewed.npy").read_bytes()

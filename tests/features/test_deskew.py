@@ -147,13 +147,15 @@ def test_deskewed_weights_are_scored_on_deskewed_rows_and_better() -> None:
     ("config", "environment", "arguments", "expected"),
     [
         ("", {}, [], ()),
-        ("deskew = true", {}, [], ("deskew",)),
-        ("deskew = true", {"MNIST_SOFTMAX_TRAIN_DESKEW": "0"}, [], ()),
-        ("", {"MNIST_SOFTMAX_TRAIN_DESKEW": "1"}, [], ("deskew",)),
-        ("deskew = true", {"MNIST_SOFTMAX_TRAIN_DESKEW": "1"}, ["--no-deskew"], ()),
+        ("features = ['deskew']", {}, [], ("deskew",)),
+        ("features = 'deskew'", {}, [], ("deskew",)),
+        ("features = []", {"MNIST_SOFTMAX_TRAIN_FEATURES": ""}, [], ()),
+        ("features = ['deskew']", {"MNIST_SOFTMAX_TRAIN_FEATURES": "none"}, [], ()),
+        ("", {"MNIST_SOFTMAX_TRAIN_FEATURES": "deskew"}, [], ("deskew",)),
+        ("features = 'deskew'", {"MNIST_SOFTMAX_TRAIN_FEATURES": "deskew"}, ["--features=none"], ()),
     ],
 )
-def test_deskew_is_set_like_any_option(
+def test_features_are_set_like_any_option(
     program: Program,
     tmp_path: Path,
     small_folder: Path,
@@ -169,8 +171,11 @@ def test_deskew_is_set_like_any_option(
     assert program("eval").code == 0
 
 
-def test_a_deskew_in_the_config_that_is_no_bool_is_exit_2(program: Program, tmp_path: Path) -> None:
-    (tmp_path / "c.toml").write_text("deskew = 1")
+@pytest.mark.parametrize("value", ["1", "true", "[1]", "['deskew', 'deskew']", "['sharpen']", "{}", "''"])
+def test_features_in_the_config_that_are_no_chain_are_exit_2(
+    program: Program, tmp_path: Path, value: str
+) -> None:
+    (tmp_path / "c.toml").write_text(f"features = {value}")
     done = program("train", "--config", "c.toml")
     assert done.code == 2
-    assert "wrong value of deskew" in done.error
+    assert "wrong value of features: c.toml" in done.error

@@ -184,7 +184,7 @@ def test_the_arguments_of_train_leave_nothing_to_a_default(source: Source, featu
     assert command == "train"
     parsed = train_command.command.make_context("train", arguments)
     where = {"dataset": source.dataset} if source.dataset else {"data_dir": source.data_dir}
-    given = {**vars(made), **where, "deskew": bool(features), "out": Path("again.npy")}
+    given = {**vars(made), **where, "features": features, "out": Path("again.npy")}
     for name, value in parsed.params.items():
         said = parsed.get_parameter_source(name) is ParameterSource.COMMANDLINE
         assert (said, value) == ((True, given[name]) if name in given else (False, value)), name

@@ -274,7 +274,7 @@ class Bench:
     def config(self, rng: random.Random) -> tuple[int, str, str]:
         """Config files, read in full; the training itself is kept from starting by a missing folder."""
         text = (
-            'dataset = "mnist"\ndeskew = true\nlr = 0.1\nreg = 1e-4\nepochs = 3\nbatch_size = 10\nmomentum = 0.9\n'
+            'dataset = "mnist"\nfeatures = ["deskew"]\nlr = 0.1\nreg = 1e-4\nepochs = 3\nbatch_size = 10\nmomentum = 0.9\n'
             'schedule = "cosine"\nseed = 3\nval_size = 5\nout = "x.npy"\nlog = "x.jsonl"\nresume = true\n'
         )
         if rng.random() < 0.5:

@@ -270,7 +270,7 @@ def paths() -> Iterator[Place]:
 def configs() -> Iterator[Place]:
     """Keys and values of a config."""
     commands = lines("train --config c.toml", "sweep --config c.toml", "train --config c.toml --print-config")
-    keys = "dataset data_dir out log schedule lr epochs deskew seed cache_dir".split()
+    keys = "dataset data_dir out log schedule lr epochs features seed cache_dir".split()
     texts: dict[str, Callable[[str], str]] = {
         "a key": lambda text: f"{json.dumps(text)} = 1",
         "a table": lambda text: f"[{json.dumps(text)}]\nlr = 1",
@@ -289,7 +289,7 @@ def configs() -> Iterator[Place]:
 
 def variables() -> Iterator[Place]:
     """The environment: the program's own variables, unknown ones, and others that libraries read."""
-    options = "LR EPOCHS DATASET DATA_DIR OUT LOG SCHEDULE CONFIG DESKEW RESUME".split()
+    options = "LR EPOCHS DATASET DATA_DIR OUT LOG SCHEDULE CONFIG FEATURES RESUME".split()
     own = [f"MNIST_SOFTMAX_{name}" for name in ("CACHE_DIR", "OFFLINE", "MIRROR", "TRIAN_LR", "EVAL_WEIGHTS")]
     commands = lines("train --epochs 1", "eval w.npy --dataset mnist", "download --force")
     names = [*own, *(f"MNIST_SOFTMAX_TRAIN_{name}" for name in options), "MNIST_SOFTMAX_{}", "XDG_CACHE_HOME"]

@@ -46,7 +46,7 @@ def test_the_blas_that_is_named_is_numpys_where_scipy_brought_another() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on addresses, and /proc")
-@pytest.mark.parametrize("command", ["train --deskew --epochs 1", "gradcheck --rows 8"])
+@pytest.mark.parametrize("command", ["train --features=deskew --epochs 1", "gradcheck --rows 8"])
 def test_openblas_has_its_buffer_before_there_is_anything_large(command: str, tmp_path: Path) -> None:
     """OpenBLAS ends a process that it cannot give one: here nothing is left once the rows are open."""
     code = """

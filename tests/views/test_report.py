@@ -166,7 +166,7 @@ def test_the_digits_of_a_cell_are_the_rows_that_belong_there(
 def test_the_command_in_the_page_trains_the_same_weights_again(program: Program, tmp_path: Path) -> None:
     write_folder(tmp_path / "my data", "train", rows=300)
     write_folder(tmp_path / "my data", "test")
-    first = "--lr 0.05 --momentum 0.5 --epochs 2 --seed 7 --deskew --val-size 20 --batch-size 32 --schedule constant"
+    first = "--lr 0.05 --momentum 0.5 --epochs 2 --seed 7 --features=deskew --val-size 20 --batch-size 32 --schedule constant"
     assert program("train", "--data-dir", "my data", *first.split(), "--out", "a.npy").code == 0
     assert program("report", "a.npy").code == 0
     page = Page(tmp_path / "report.html")
