@@ -10,6 +10,14 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def brief(value: object) -> str:
+    """A value for an error: its beginning, if it is long."""
+    try:
+        return repr(value)[:60]
+    except ValueError:  # Python refuses to write an integer of more than 4,300 digits
+        return "a number of thousands of digits"
+
+
 class MnistSoftmaxError(Exception):
     """What went wrong, as one line: ``WHAT: WHERE: expected X, got Y; try Z``.
 

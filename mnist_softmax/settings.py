@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
 from typing import Any
 
-from mnist_softmax.errors import UsageError
+from mnist_softmax.errors import UsageError, brief
 
 #: The steps that images may go through before the softmax, with their help. A chain names them in this order.
 FEATURE_STEPS: Mapping[str, str] = {"deskew": "straightens and centres each image"}
@@ -67,7 +67,7 @@ class Setting:
         if self._takes(value):
             return value if value is None or self.choices else self.kind(value)
         wrong = f"wrong value of {self.name}"
-        raise UsageError(wrong, where, expected=self.expected, got=repr(value)[:60])
+        raise UsageError(wrong, where, expected=self.expected, got=brief(value))
 
     def parse(self, text: str) -> Any:
         """The value of a word on the command line; raises as `check` does."""

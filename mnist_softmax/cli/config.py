@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from mnist_softmax.cli.options import CONFIG, PATH, ChainType, ListType, SettingType
 from mnist_softmax.cli.usage import meant, usage_error
-from mnist_softmax.errors import LocalIOError, UsageError
+from mnist_softmax.errors import LocalIOError, UsageError, brief
 from mnist_softmax.files import open_regular
 from mnist_softmax.settings import SETTINGS
 
@@ -28,7 +28,7 @@ def _checked(key: str, value: Any, option: click.Parameter, ctx: click.Context, 
     items = value if isinstance(option.type, ListType) and isinstance(value, list) else [value]
     if any(isinstance(item, str) if numeric else not isinstance(item, kind) for item in items):
         wanted = "a number" if numeric else "true or false" if kind is bool else "a string"
-        raise UsageError(f"wrong value of {key}", path, expected=wanted, got=repr(value)[:60])
+        raise UsageError(f"wrong value of {key}", path, expected=wanted, got=brief(value))
     try:
         option.type_cast_value(ctx, value)
     except click.BadParameter as error:

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from mnist_softmax.cli.usage import variables
 from mnist_softmax.data.catalog import DATASETS
-from mnist_softmax.errors import UsageError
+from mnist_softmax.errors import UsageError, brief
 from mnist_softmax.settings import FEATURE_STEPS, SETTINGS, Setting, Settings, check_features
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class SettingType(click.ParamType):  # type: ignore[type-arg]  # generic from cl
         try:
             return self.setting.parse(value) if isinstance(value, str) else self.setting.check(value)
         except UsageError:
-            self.fail(f"expected {self.setting.expected}, got {str(value)[:60] or repr('')}", param, ctx)
+            got = value[:60] if value and isinstance(value, str) else brief(value)
+            self.fail(f"expected {self.setting.expected}, got {got}", param, ctx)
 
 
 class ListType(click.ParamType):  # type: ignore[type-arg]

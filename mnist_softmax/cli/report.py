@@ -19,7 +19,7 @@ def command(weights: Path, out: Path, data: options.Data, split: str) -> None:
 
     It shows accuracy and loss, a picture of each class's weights, the confusion matrix with the digits in
     each cell, the most confident mistakes, the calibration of the probabilities, how the weights were
-    trained, and a canvas to draw a digit on. Needs Jinja2: pip install 'mnist-softmax[report]'.
+    trained, and a canvas to draw a digit on. Needs Jinja2 and Pillow: pip install 'mnist-softmax[report]'.
     """
     from mnist_softmax.files import atomic_write
     from mnist_softmax.runs import score

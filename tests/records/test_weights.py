@@ -98,7 +98,20 @@ def test_a_symbolic_link_and_a_copy_under_another_name_keep_the_receipt(path: Pa
 
 # What is refused --------------------------------------------------------------------------------------------
 
+
+def claiming(shape: str, descr: str = "'<f4'") -> bytes:
+    """An array whose header has these texts."""
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': ({shape}), }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(60)
+
+
 HOSTILE = {
+    "a bool for a size": claiming("True, 15"),
+    "a size of thousands of digits": claiming(f"0x{'f' * 4000}, 10"),
+    "sizes of Python 2": claiming("5L, 4L"),
+    "an empty tuple for a dtype": claiming("5, 3", "()"),
+    "a nested dtype": claiming("5, 3", "[('a', [('b', ())])]"),
+    "None for a dtype": claiming("5, 3", "None"),
     "empty": b"",
     "no npy": b"PK\x03\x04 a zip file",
     "text": b"hello\n" * 100,
@@ -126,6 +139,14 @@ HOSTILE = {
     "infinity": array_bytes(np.full((5, 3), np.inf, np.float32)),
     "too large for float32": array_bytes(np.full((5, 3), 1e300)),
 }
+
+
+def test_a_header_that_python_2_wrote_is_read_without_a_warning(
+    path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    path.write_bytes(claiming("5L, 3L"))
+    assert weights.load(path).array.shape == (5, 3)
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("behind", [b"", npy.pack(GOOD)], ids=["alone", "with a receipt behind"])

@@ -25,7 +25,7 @@ from mnist_softmax.runs.model import Model, load
 from mnist_softmax.settings import FEATURE_STEPS
 from mnist_softmax.views.report import charts
 from mnist_softmax.views.report import page as report_page
-from mnist_softmax.views.report.png import png, signed_colours
+from mnist_softmax.views.report.png import png_address, signed_colours
 
 
 class Page(html.parser.HTMLParser):
@@ -250,13 +250,16 @@ def test_weights_with_no_receipt_and_no_mistakes_have_a_report_too(program: Prog
     assert "Train it again" not in text
 
 
-def test_without_jinja_one_line_says_what_to_install(
-    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("module", "package"), [("jinja2", "Jinja2"), ("PIL", "Pillow")])
+def test_without_a_library_one_line_says_what_to_install(
+    program: Program, monkeypatch: pytest.MonkeyPatch, module: str, package: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.setitem(sys.modules, module, None)
     done = program("report")
     assert (done.code, done.out) == (2, "")
-    assert re.fullmatch(r"mnist-softmax: error: .*Jinja2.*pip install 'mnist-softmax\[report\]'\n", done.err)
+    assert re.fullmatch(
+        rf"mnist-softmax: error: {package}.*pip install 'mnist-softmax\[report\]'\n", done.err
+    )
 
 
 @pytest.mark.parametrize("out", ["weights.npy", "weights.npy.checkpoint", "missing/r.html", "."])
@@ -283,7 +286,10 @@ def test_png_and_colours_are_what_they_say() -> None:
     rng = np.random.default_rng(0)
     for shape in ((5, 7), (4, 6, 4)):
         image = rng.integers(0, 256, shape).astype(np.uint8)
-        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(image)))), image)
+        kind, data = png_address(image).split(",")
+        assert kind == "data:image/png;base64"
+        read = Image.open(io.BytesIO(base64.b64decode(data)))
+        np.testing.assert_array_equal(np.asarray(read), image)
     colours = signed_colours(np.array([[2.0, 0.0, -0.5]]), 1.0)
     assert colours[0, :, 3].tolist() == [255, 0, 128]
     assert colours[0, 0, 0] > colours[0, 0, 2]

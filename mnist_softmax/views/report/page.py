@@ -1,7 +1,7 @@
 """One self-contained page about weights: what they score, what they learned, where they fail, and a canvas.
 
 `page.html.j2` is the page, `style.css` its style, `normalize.js` the preparation and the model, `page.js` the
-interaction. All go into one file that needs no network. Jinja2 comes with the extra ``report``.
+interaction. All go into one file that needs no network. Jinja2 and Pillow come with the extra ``report``.
 """
 
 import base64
@@ -35,8 +35,9 @@ _MOST_OF_A_CELL, _MOST_MISTAKES = 60, 24
 
 
 def check_installed() -> None:
-    """Raise UsageError if Jinja2 is not installed."""
+    """Raise UsageError if Jinja2 or Pillow is not installed."""
     require("jinja2", "Jinja2", "report")
+    require("PIL", "Pillow", "report")
 
 
 def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
@@ -48,7 +49,7 @@ def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
 
     Raises
     ------
-    UsageError : Jinja2 is not installed.
+    UsageError : Jinja2 or Pillow is not installed.
     WeightsError : the model does not fit the rows, or needs a feature step that the page's script lacks.
     """
     check_installed()
