@@ -181,10 +181,10 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> Non
 
     Raises
     ------
-    UsageError : an output is the same file as an input or another output, whatever its name.
+    UsageError : an output is the same file as an input, another output, stdout or stderr, whatever its name.
     UsageError, LocalIOError : see `check_writable_target`.
     """
-    taken = list(inputs)
+    taken: list[Path | int] = [*inputs, 1, 2]
     for path in filter(None, outputs):
         check_writable_target(path)
         if any(_is_same(path, other) for other in taken):
@@ -192,11 +192,12 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> Non
         taken.append(path)
 
 
-def _is_same(a: Path, b: Path) -> bool:
+def _is_same(path: Path, other: Path | int) -> bool:
+    """Whether two paths, or a path and a file descriptor, are of the same file."""
     try:
-        return a.samefile(b)
+        return os.path.samefile(path, other)  # noqa: PTH121  (which takes no descriptor)
     except OSError:  # one of them is still to be written
-        return os.path.realpath(a) == os.path.realpath(b)
+        return isinstance(other, Path) and os.path.realpath(path) == os.path.realpath(other)
 
 
 @contextmanager

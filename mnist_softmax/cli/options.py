@@ -106,7 +106,9 @@ class PathType(click.Path):
             possible = b"\0" not in os.fsencode(text)
         except UnicodeEncodeError:  # a config file may hold what this locale cannot
             possible = False
-        if dashed or not text or not possible:
+        # Only a folder's name may end in a slash, which Path drops.
+        slashed = text.endswith((os.sep, "/")) and getattr(param, "metavar", "DIR") != "DIR"
+        if dashed or slashed or not text or not possible:
             hint = f"; results go to stdout by themselves, './{text}' names a file" if dashed else ""
             self.fail(f"expected a path, got {text!r}{hint}", param, ctx)
         return super().convert(value, param, ctx)

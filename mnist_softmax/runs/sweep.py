@@ -89,8 +89,8 @@ class Combination:
 
     @property
     def best(self) -> Outcome:
-        """The outcome of the seed that did best."""
-        return max(self.outcomes, key=lambda outcome: outcome.validation_accuracy or 0.0)
+        """The outcome of the seed that did best: the highest accuracy, then the lowest loss."""
+        return max(self.outcomes, key=lambda o: (o.validation_accuracy or 0.0, -(o.validation_loss or 0.0)))
 
     @property
     def diverged(self) -> bool:

@@ -436,6 +436,27 @@ def test_a_config_may_hold_a_path_that_this_locale_cannot_name(tmp_path: Path) -
     assert r"expected a path, got 'donn\xe9es.npy'" in done.stderr
 
 
+@posix
+@pytest.mark.parametrize(
+    "line",
+    [
+        "eval w.npy --json --predictions o > o",
+        "eval w.npy --json --predictions /dev/stdout > o",
+        "compare w.npy w.npy --differences o --json > o",
+        "report w.npy -o o > o",
+        "train --dataset mnist-sample --log o --out x.npy 2> o",
+        "train --dataset mnist-sample --out o > o",
+        "sweep --dataset mnist-sample --out o > o",
+    ],
+)
+def test_no_output_takes_the_place_of_what_is_printed(program: Program, tmp_path: Path, line: str) -> None:
+    assert program("train", "--dataset", "mnist-sample", "--epochs", 1, "--out", "w.npy").code == 0
+    done = shell(f"PROGRAM {line}", tmp_path)
+    assert done.returncode == 2
+    assert "the command already uses this file" in done.stderr + (tmp_path / "o").read_text()
+    assert not (tmp_path / "x.npy").exists()
+
+
 # Signals ------------------------------------------------------------------------------------------------------------
 
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

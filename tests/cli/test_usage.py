@@ -76,6 +76,7 @@ def test_an_unknown_word_suggests_the_nearest_known_one(program: Program, words:
             'dataset = "mnsit"',
             "wrong value of dataset: c.toml: 'mnsit' is not one of DATASETS; did you mean 'mnist'?",
         ),
+        ('out = "new/"', "wrong value of out: c.toml: expected a path, got 'new/'"),
         ('out = ""', "wrong value of out: c.toml: expected a path, got ''"),
         ('out = "a\\u0000b"', "wrong value of out: c.toml: expected a path, got 'a\\x00b'"),
     ],

@@ -170,6 +170,8 @@ def test_ranking_is_by_mean_accuracy_then_loss_with_divergence_last() -> None:
     assert ranking[0].loss == pytest.approx(0.8)
     assert ranking[0].spread == pytest.approx(np.std([0.95, 0.93], ddof=1))
     assert ranking[0].best.settings.seed == 1
+    (tied,) = ranked(outcomes_of(0.1, (0.9, 0.4), (0.9, 0.3), (0.9, 0.5)))
+    assert tied.best.settings.seed == 1
     unknown, diverged = ranking[3:]
     assert (unknown.diverged, unknown.accuracy, unknown.loss, unknown.spread) == (False, None, None, None)
     assert (diverged.diverged, diverged.accuracy, diverged.spread) == (True, None, None)
