@@ -10,6 +10,7 @@ import os
 import platform
 import random
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -73,6 +74,8 @@ def write(name: str, line: str) -> None:
 
 def main() -> None:
     """Run the rows asked for, or all."""
+    # In the background a shell's commands ignore SIGINT, and theirs would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(NAMES))
     parser.add_argument("--count", type=int, help="instead of the row's own")
