@@ -131,7 +131,9 @@ class Torture:
         cold = variables is jobs.cold
         copied = cold and self.rng.random() < 0.5
         if copied:
-            shutil.copytree(self.folder / "jobs" / "cache", self.disk / "cache")
+            # Without what a kill left there: nobody has written to that folder since.
+            left = shutil.ignore_patterns(".tmp-*")
+            shutil.copytree(self.folder / "jobs" / "cache", self.disk / "cache", ignore=left)
         fetches = name == "download" or (job.data and not copied)
         refused = job.writes or (fetches and cold)
         subprocess.run(["mount", "-o", "remount,ro", str(self.disk)], check=True)
