@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mnist_softmax.cli.options import CONFIG, PATH, ChainType, ListType, SettingType
+from mnist_softmax.cli.options import CONFIG, PATH, ListType, SettingType
 from mnist_softmax.cli.usage import meant, usage_error
 from mnist_softmax.errors import LocalIOError, UsageError, brief
 from mnist_softmax.files import open_regular
@@ -24,7 +24,7 @@ _LONGEST_CONFIG = 1 << 14
 def _checked(key: str, value: Any, option: click.Parameter, ctx: click.Context, path: Path) -> Any:
     """The value of a key, checked against the type and range of its option."""
     kind = bool if getattr(option, "is_flag", False) else str
-    numeric = isinstance(option.type, ListType | SettingType) and not isinstance(option.type, ChainType)
+    numeric = isinstance(getattr(option.type, "element", option.type), SettingType)
     items = value if isinstance(option.type, ListType) and isinstance(value, list) else [value]
     if any(isinstance(item, str) if numeric else not isinstance(item, kind) for item in items):
         wanted = "a number" if numeric else "true or false" if kind is bool else "a string"

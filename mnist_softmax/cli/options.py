@@ -180,7 +180,7 @@ class _OfTheMachine(click.Option):
     """An option with a variable for all commands, over which that of a command wins."""
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        # In click the first would win, and 8.2 takes any value of it, even 0, for true.
+        # click would take the one for all commands; and its version 8.2 takes any value, even 0, for true.
         return next(filter(None, map(os.environ.get, variables(self, ctx.auto_envvar_prefix or ""))), None)
 
 

@@ -24,7 +24,7 @@ def meant(word: str, known: Iterable[str], skip: int = 0, otherwise: str = "") -
 
 
 def variables(option: click.Parameter, prefix: str) -> list[str]:
-    """The environment variables that set an option of the command with this prefix; the first one wins."""
+    """The environment variables that set an option: that of the command with this prefix, then its own."""
     if not isinstance(option, click.Option) or not option.allow_from_autoenv:
         return []
     own = [option.envvar] if isinstance(option.envvar, str) else []

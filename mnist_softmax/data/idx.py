@@ -12,6 +12,7 @@ import math
 import mmap
 import os
 import struct
+import sys
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -30,8 +31,6 @@ _KINDS = {1: "labels", 3: "images"}
 #: Deflate expands a byte to at most 1032 bytes (zlib's technical notes): a larger size is impossible.
 _LARGEST_GZIP_RATIO = 1032
 _CHUNK = 1 << 20
-#: The most bytes that NumPy can address.
-_LARGEST_ARRAY = np.iinfo(np.intp).max
 
 
 class _Readable(Protocol):
@@ -86,7 +85,7 @@ def read_header(file: _Readable, rank: int, where: object) -> tuple[int, ...]:
             "truncated IDX header", where, expected=f"{4 + 4 * rank} bytes", got=f"{4 + len(sizes)}"
         )
     dims = struct.unpack(f">{rank}I", sizes)
-    if 0 in dims and math.prod(filter(None, dims)) > _LARGEST_ARRAY:
+    if 0 in dims and math.prod(filter(None, dims)) > sys.maxsize:
         got = " x ".join(map(str, dims))
         raise DataError("wrong IDX header", where, expected="sizes that an array can have", got=got)
     return dims

@@ -8,6 +8,7 @@ import hashlib
 import io
 import math
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,6 @@ Check = Callable[[tuple[int, ...], np.dtype[Any]], str]
 
 #: The longest header that is accepted: NumPy's own limit for untrusted files.
 _LONGEST_HEADER = 10_000
-_LARGEST_SIZE = np.iinfo(np.intp).max
 #: The most bytes of JSON: a history of 100,000 epochs takes 12 MB.
 _LONGEST_TEXT = 64 << 20
 
@@ -43,6 +43,12 @@ def is_text(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
     if dtype != np.uint8 or len(shape) != 1:
         return "JSON as uint8"
     return "" if shape[0] <= _LONGEST_TEXT else f"at most {_LONGEST_TEXT} bytes"
+
+
+def require(check: Check, shape: tuple[int, ...], dtype: np.dtype[Any], path: Path) -> None:
+    """Raise WeightsError if `check` refuses an array."""
+    if expected := check(shape, dtype):
+        raise WeightsError("wrong array", path, expected=expected, got=f"{dtype} of shape {shape}")
 
 
 def read(path: Path, *checks: Check, remedy: str = "") -> tuple[list[NDArray[Any]], str]:
@@ -105,7 +111,7 @@ def _header(file: io.BufferedReader, path: Path) -> tuple[tuple[int, ...], bool,
         }[version]
         with warnings.catch_warnings(action="ignore"):  # about headers that Python 2 wrote
             shape, fortran_order, dtype = read_header(head, max_header_size=_LONGEST_HEADER)
-        if not all(type(size) is int and 0 <= size <= _LARGEST_SIZE for size in shape):
+        if not all(type(size) is int and 0 <= size <= sys.maxsize for size in shape):
             raise ValueError("sizes that no array has")  # noqa: TRY301
     except Exception as error:  # on such headers NumPy raises what its parser happens to meet
         reason = " ".join(str(error).split())[:100] or type(error).__name__
@@ -117,8 +123,7 @@ def _header(file: io.BufferedReader, path: Path) -> tuple[tuple[int, ...], bool,
 def _array(file: io.BufferedReader, path: Path, check: Check) -> NDArray[Any]:
     """Read the array at the current position of `file`."""
     shape, fortran_order, dtype = _header(file, path)
-    if expected := check(shape, dtype):
-        raise WeightsError("wrong array", path, expected=expected, got=f"{dtype} of shape {shape}")
+    require(check, shape, dtype, path)
     size, left = math.prod(shape) * dtype.itemsize, _bytes_left(file)
     if size > left:
         raise WeightsError("cut short", path, expected=f"{size} bytes as its header says", got=left)

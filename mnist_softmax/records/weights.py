@@ -45,13 +45,10 @@ def save(path: Path, array: NDArray[np.float32], receipt: Receipt | None) -> str
     WeightsError : `load` would refuse them; an old file is untouched, as after any error.
     UsageError, LocalIOError : see `files.atomic_write`.
     """
-    if expected := _is_weights(array.shape, array.dtype):
-        raise WeightsError(
-            "wrong array", path, expected=expected, got=f"{array.dtype} of shape {array.shape}"
-        )
+    npy.require(_is_weights, array.shape, array.dtype, path)
     text = [encode(receipt)] if receipt else []
-    _checked(array, text, path)
-    packed = npy.pack(array.astype("<f4"), *text)
+    checked, _ = _checked(array, text, path)
+    packed = npy.pack(checked.astype("<f4"), *text)
     with atomic_write(path) as file:
         file.write(packed)
     return hashlib.sha256(packed).hexdigest()

@@ -325,6 +325,18 @@ def test_every_option_can_stand_in_a_config(program: Program, tmp_path: Path, sm
     assert json.loads(done.out)["weights"] == "x.npy"
 
 
+@pytest.mark.parametrize("content", [b"", b"junk" * 50])
+def test_the_remedy_for_a_damaged_checkpoint_helps(program: Program, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "weights.npy.checkpoint").write_bytes(content)
+    train = ("train", *SAMPLE, "--epochs", 1)
+    done = program(*train, "--resume")
+    assert done.code == 6
+    assert done.error.endswith("; remove it to start from the beginning")
+    assert program(*train).code == 6, "what is no checkpoint is not removed without a word"
+    (tmp_path / "weights.npy.checkpoint").unlink()
+    assert program(*train, "--resume").code == 0
+
+
 # --print-config -----------------------------------------------------------------------------------------------------
 
 #: Options of train, and what the config has of them.
