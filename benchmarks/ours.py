@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 from peer import BATCH_SIZE, LR, MOMENTUM, REG, serve
 
-from mnist_softmax import __version__
+from mnist_softmax import __version__, blas
 from mnist_softmax.data.open import open_split
 from mnist_softmax.features.steps import SCALE
 from mnist_softmax.runs.sweep import grid, sweep
 from mnist_softmax.settings import Settings
-from mnist_softmax.training import blas
 from mnist_softmax.training.descent import descend
 from mnist_softmax.training.kernel import Step, initial_state
 from mnist_softmax.training.shuffle import epoch_order

@@ -21,9 +21,9 @@ def open_split(
     data: "Data", split: str, source: "Source | None" = None, patience: "Patience | None" = None
 ) -> "Split":
     """Open a split of `source`, else of the data named, else of mnist; draw a bar while fetching."""
+    from mnist_softmax import blas
     from mnist_softmax.data import open as opening
     from mnist_softmax.data.transfer import NORMAL
-    from mnist_softmax.training import blas
 
     blas.claim_memory()
     wanted = source or data.source
@@ -48,8 +48,8 @@ def mirrors_from_environment() -> list[str] | None:
 
 def load_model(path: Path) -> "Model":
     """Read weights; warn if they have no receipt."""
+    from mnist_softmax import blas
     from mnist_softmax.runs.model import load
-    from mnist_softmax.training import blas
 
     blas.claim_memory()
     model = load(path)

@@ -16,12 +16,12 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 import numpy as np
 
+from mnist_softmax import blas
 from mnist_softmax.data.catalog import DATASETS
 from mnist_softmax.data.split import Source, Split
 from mnist_softmax.errors import UsageError, WeightsError
 from mnist_softmax.features import steps
 from mnist_softmax.settings import SETTINGS, Settings, check_features
-from mnist_softmax.training import blas
 from mnist_softmax.version import __version__
 
 _Count = Annotated[int, msgspec.Meta(gt=0, lt=1 << 32)]

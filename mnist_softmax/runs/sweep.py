@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_softmax import blas
 from mnist_softmax.data.split import Split, train_validation_rows
 from mnist_softmax.errors import UsageError
 from mnist_softmax.features import steps
 from mnist_softmax.scoring.metrics import cross_entropy_and_accuracy
 from mnist_softmax.settings import SETTINGS, Settings, check_features
-from mnist_softmax.training import blas
 from mnist_softmax.training.descent import OnRows, descend
 from mnist_softmax.training.kernel import initial_state
 

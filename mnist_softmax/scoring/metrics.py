@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_softmax import softmax
+from mnist_softmax import blas, softmax
 from mnist_softmax.errors import WeightsError
 from mnist_softmax.features.steps import SCALE
-from mnist_softmax.training import blas
 
 #: Rows scored at a time, so that memory does not grow with the data.
 _CHUNK = 512

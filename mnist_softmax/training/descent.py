@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_softmax import blas
 from mnist_softmax.settings import Settings
-from mnist_softmax.training import blas
 from mnist_softmax.training.kernel import State, Step
 from mnist_softmax.training.shuffle import ReadAhead, epoch_order
 

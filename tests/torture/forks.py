@@ -224,8 +224,8 @@ def _load_everything() -> None:
     from PIL import Image
 
     import mnist_softmax
+    from mnist_softmax import blas
     from mnist_softmax.data import transfer
-    from mnist_softmax.training import blas
 
     for module in pkgutil.walk_packages(mnist_softmax.__path__, "mnist_softmax."):
         if not module.name.endswith("__main__"):

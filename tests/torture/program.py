@@ -71,7 +71,7 @@ def zygote() -> None:
     import filelock  # noqa: F401
     import requests  # noqa: F401
 
-    from mnist_softmax.training import blas
+    from mnist_softmax import blas
 
     blas.description()
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""How many threads BLAS uses, and which BLAS it is: both decide the last bits of a result."""
+"""Who multiplies matrices? NumPy's BLAS; how many threads it uses and which it is decide the last bits."""
 
 import mmap
 from collections.abc import Iterator

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import threadpoolctl
 
-from mnist_softmax.training import blas
+from mnist_softmax import blas
 
 
 def threads() -> set[int]:
@@ -30,7 +30,7 @@ def test_the_blas_that_is_named_is_numpys_where_scipy_brought_another() -> None:
     """In a process of its own: here SciPy may have been imported already."""
     pytest.importorskip("scipy")
     code = (
-        "from mnist_softmax.training import blas\n"
+        "from mnist_softmax import blas\n"
         "print(blas.description())\n"
         "import scipy.linalg\n"
         "blas._controller.cache_clear()\n"
