@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -174,30 +174,6 @@ def _replacement_refused(target: Path, old: os.stat_result) -> int:
         harmless = {errno.EACCES, errno.ELOOP, errno.ETXTBSY, errno.ENOENT}
         return 0 if error.errno in harmless else error.errno or 0
     return 0
-
-
-def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> None:
-    """Check the outputs of a command before any work is done; None stands for an output not asked for.
-
-    Raises
-    ------
-    UsageError : an output is the same file as an input, another output, stdout or stderr, whatever its name.
-    UsageError, LocalIOError : see `check_writable_target`.
-    """
-    taken: list[Path | int] = [*inputs, 1, 2]
-    for path in filter(None, outputs):
-        check_writable_target(path)
-        if any(_is_same(path, other) for other in taken):
-            raise UsageError("the command already uses this file", path, remedy="name another one")
-        taken.append(path)
-
-
-def _is_same(path: Path, other: Path | int) -> bool:
-    """Whether two paths, or a path and a file descriptor, are of the same file."""
-    try:
-        return os.path.samefile(path, other)  # noqa: PTH121  (which takes no descriptor)
-    except OSError:  # one of them is still to be written
-        return isinstance(other, Path) and os.path.realpath(path) == os.path.realpath(other)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import click
 
 from mnist_softmax.cli import output
 from mnist_softmax.cli.options import CONFIG
+from mnist_softmax.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_softmax.cli.options import Data
@@ -64,18 +65,32 @@ def check_outputs(
     outputs: Sequence[Path | None],
     weights: Sequence[Path] = (),
 ) -> None:
-    """Refuse to overwrite anything that the command reads: config, data, weights, checkpoints.
+    """Check the outputs of a command before any work is done; None stands for an output not asked for.
 
     Raises
     ------
-    UsageError, LocalIOError : see `files.check_outputs`.
+    UsageError : an output is a file that the command reads (config, data, weights, checkpoint), another
+        output, stdout or stderr, whatever its name.
+    UsageError, LocalIOError : see `files.check_writable_target`.
     """
-    from mnist_softmax import files
     from mnist_softmax.data.open import files_of
     from mnist_softmax.data.split import Source
+    from mnist_softmax.files import check_writable_target
     from mnist_softmax.records.checkpoint import checkpoint_path
 
     config = click.get_current_context().meta.get(CONFIG)
     of_data = files_of(source or data.source or Source(dataset="mnist"), data.cache_dir)
-    reads = [*weights, *map(checkpoint_path, weights), *of_data, *([config] if config else [])]
-    files.check_outputs(outputs, reads)
+    taken = [*weights, *map(checkpoint_path, weights), *of_data, *([config] if config else []), 1, 2]
+    for path in filter(None, outputs):
+        check_writable_target(path)
+        if any(_is_same(path, other) for other in taken):
+            raise UsageError("the command already uses this file", path, remedy="name another one")
+        taken.append(path)
+
+
+def _is_same(path: Path, other: Path | int) -> bool:
+    """Whether two paths, or a path and a file descriptor, are of the same file."""
+    try:
+        return os.path.samefile(path, other)  # noqa: PTH121  (which takes no descriptor)
+    except OSError:  # one of them is still to be written
+        return isinstance(other, Path) and os.path.realpath(path) == os.path.realpath(other)
