@@ -7,11 +7,12 @@ leaves at most an unlocked one, which the next writer in that folder removes.
 
 import errno
 import hashlib
+import mmap
 import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -261,6 +262,32 @@ def lock(path: Path, timeout: float, on_wait: Callable[[], object] = lambda: Non
     finally:
         with suppress(OSError):
             held.release()
+
+
+def mapped_scratch(blocks: Iterable[memoryview], folder: Path | None = None) -> mmap.mmap:
+    """A map, to be read only, of a new file without a name that holds `blocks`; it goes with the map.
+
+    The blocks are written, not stored through the map: on a full disk that would end in SIGBUS.
+
+    Parameters
+    ----------
+    folder : of the file; None for the system's folder of temporary files.
+
+    Raises
+    ------
+    LocalIOError : the file cannot be written.
+    """
+    import tempfile
+
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for block in blocks:
+                file.write(block)
+            file.flush()
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        where = folder or Path(tempfile.gettempdir())
+        raise LocalIOError("cannot write a temporary file", where, got=error.strerror) from error
 
 
 def sha256_of(path: Path) -> str:

@@ -5,15 +5,18 @@ made from `Settings`. Defaults and ranges are defined nowhere else.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 from mnist_softmax.errors import UsageError, brief
 
 #: The steps that images may go through before the softmax, with their help. A chain names them in this order.
-FEATURE_STEPS: Mapping[str, str] = {"deskew": "straightens and centres each image"}
+FEATURE_STEPS: Mapping[str, str] = {
+    "deskew": "straightens and centres each image",
+    "directions": "says in which of eight directions the ink rises, cell by cell",
+}
 
 _LARGEST_INTEGER = 2**63 - 1  # the largest that every TOML reader accepts
 
@@ -27,6 +30,7 @@ class Setting:
     name : of the parameter, the config key and, with dashes, the option.
     kind : float, int or str.
     default : None if it depends on the data; `follows` describes the rule.
+    fits : feature step -> the default with a chain that ends in it, where that is another.
     low, high : the range of a number, inclusive unless `low_open` or `high_open`.
     choices : the allowed values of a string.
     swept : whether models trained side by side in a sweep may differ in it.
@@ -43,6 +47,17 @@ class Setting:
     choices: tuple[str, ...] = ()
     swept: bool = False
     follows: str = ""
+    fits: Mapping[str, Any] = field(default_factory=dict)
+
+    def default_with(self, features: Sequence[str]) -> Any:
+        """The default with a chain of feature steps."""
+        return self.fits.get(features[-1], self.default) if features else self.default
+
+    @property
+    def rule(self) -> str:
+        """The defaults in words, if there are several; else ""."""
+        others = "".join(f", {value:g} with {step}" for step, value in self.fits.items())
+        return self.follows or (f"{self.default:g}{others}" if others else "")
 
     @property
     def expected(self) -> str:
@@ -107,8 +122,10 @@ class Settings:
     UsageError : a value of the wrong type or out of range; it is named.
     """
 
-    lr: float = _setting(float, 0.2, "Learning rate.", low_open=True, swept=True)
-    reg: float = _setting(float, 1e-4, "Lambda of the L2 penalty on W.", swept=True)
+    lr: float = _setting(float, 0.2, "Learning rate.", low_open=True, swept=True, fits={"directions": 4.0})
+    reg: float = _setting(
+        float, 1e-4, "Lambda of the L2 penalty on W.", swept=True, fits={"directions": 1e-6}
+    )
     momentum: float = _setting(
         float, 0.9, "Momentum; 0 is plain gradient descent.", high=1, high_open=True, swept=True
     )
@@ -131,6 +148,12 @@ class Settings:
     def __post_init__(self) -> None:
         for name, setting in SETTINGS.items():
             object.__setattr__(self, name, setting.check(getattr(self, name)))
+
+    @classmethod
+    def for_features(cls, features: Sequence[str], **given: Any) -> Self:
+        """The settings given, and for all others the defaults with a chain of feature steps."""
+        defaults = {name: setting.default_with(features) for name, setting in SETTINGS.items()}
+        return cls(**{**defaults, **given})
 
     def for_rows(self, rows: int) -> "Settings":
         """These settings with `val_size` filled in for a training file of `rows` rows."""
@@ -159,5 +182,7 @@ def check_features(chain: object) -> tuple[str, ...]:
     places = [known.index(name) if name in known else -1 for name in names]
     if -1 in places or places != sorted(set(places)):
         expected = f"any of {', '.join(known)}, each at most once, in this order"
+        if places == [1, 0]:
+            expected = "deskew before directions, which makes no image that deskew could take"
         raise UsageError("wrong features", expected=expected, got=",".join(map(str, names))[:60])
     return names

@@ -186,7 +186,15 @@ def test_the_names_of_the_steps_are_those_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chain", "names"), [((), ()), ([], ()), (["deskew"], ("deskew",)), (("deskew",), ("deskew",))]
+    ("chain", "names"),
+    [
+        ((), ()),
+        ([], ()),
+        (["deskew"], ("deskew",)),
+        (("deskew",), ("deskew",)),
+        ("directions", ("directions",)),
+        (["deskew", "directions"], ("deskew", "directions")),
+    ],
 )
 def test_a_chain_of_steps_is_taken_as_a_tuple(chain: Any, names: Any) -> None:
     assert check_features(chain) == names
@@ -196,8 +204,26 @@ def test_a_chain_of_steps_is_taken_as_a_tuple(chain: Any, names: Any) -> None:
     "chain", [None, 1, "", "sharpen", ["sharpen"], ["deskew", "deskew"], [None], [["deskew"]], {}]
 )
 def test_what_is_no_chain_of_steps_is_refused(chain: Any) -> None:
-    with pytest.raises(UsageError, match="wrong features: expected any of deskew, each at most once"):
+    with pytest.raises(UsageError, match="wrong features: expected any of deskew, directions, each"):
         check_features(chain)
+
+
+def test_a_chain_out_of_order_is_refused_with_the_reason() -> None:
+    with pytest.raises(
+        UsageError, match="deskew before directions, which makes no image that deskew could take"
+    ):
+        check_features(["directions", "deskew"])
+
+
+def test_lr_and_reg_follow_the_last_step_of_the_chain_unless_they_are_given() -> None:
+    assert Settings.for_features(()) == Settings.for_features(("deskew",)) == Settings()
+    for chain in (("directions",), ("deskew", "directions")):
+        made = Settings.for_features(chain)
+        assert made == Settings(lr=4.0, reg=1e-6)
+        assert Settings.for_features(chain, lr=0.2) == Settings(lr=0.2, reg=1e-6)
+        assert Settings.for_features(chain, reg=1e-4, seed=3) == Settings(lr=4.0, reg=1e-4, seed=3)
+    with pytest.raises(TypeError):
+        Settings.for_features((), sharpness=1)
 
 
 # One place --------------------------------------------------------------------------------------------------
@@ -231,7 +257,8 @@ def test_an_option_has_the_default_and_the_range_of_its_setting(option: click.Op
         return converted[0] if isinstance(converted, tuple) else converted
 
     if option.default is None:
-        assert setting.default is None
+        assert setting.rule
+        assert setting.rule in (option.help or "")
     else:
         assert taken(str(option.default)) == taken(option.default) == setting.default
     _, inside, outside = TABLE[setting.name]

@@ -13,7 +13,7 @@ from mnist_softmax.cli.options import CONFIG, PATH, ListType, SettingType
 from mnist_softmax.cli.usage import meant, usage_error
 from mnist_softmax.errors import LocalIOError, UsageError, brief
 from mnist_softmax.files import open_regular
-from mnist_softmax.settings import SETTINGS
+from mnist_softmax.settings import SETTINGS, Settings
 
 #: Options that make no sense in a file.
 _NOT_IN_A_FILE = {"config", "help", "print_config"}
@@ -96,7 +96,9 @@ def _was_given(ctx: click.Context, name: str) -> bool:
     return source in {ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP}
 
 
-def effective_config(ctx: click.Context, dataset: str | None, data_dir: Path | None) -> list[str]:
+def effective_config(
+    ctx: click.Context, settings: Settings, dataset: str | None, data_dir: Path | None
+) -> list[str]:
     """The settings in effect, as lines of a TOML file for ``--config``.
 
     It has the data, all settings, and whatever else was set; a setting left to the data is a comment.
@@ -110,7 +112,8 @@ def effective_config(ctx: click.Context, dataset: str | None, data_dir: Path | N
 
     lines = []
     for param in ctx.command.params:
-        name, value = param.name or "", ctx.params.get(param.name or "")
+        name = param.name or ""
+        value = getattr(settings, name) if name in SETTINGS else ctx.params.get(name)
         if name == "dataset":
             value = dataset
         elif name == "data_dir":

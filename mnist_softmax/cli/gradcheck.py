@@ -1,11 +1,13 @@
 """``mnist-softmax gradcheck``."""
 
 import math
+from functools import partial
 
 import click
 
 from mnist_softmax.cli import inputs, options, output
 from mnist_softmax.errors import GateError
+from mnist_softmax.settings import Settings
 
 
 @options.command(
@@ -19,10 +21,15 @@ from mnist_softmax.errors import GateError
     show_default=True,
     help="Training rows to use; all if there are fewer.",
 )
-@options.setting("reg")
-@options.setting("seed", "Random seed of the rows, the weights and the velocity.")
+@partial(options.settings, only={"reg": "", "seed": "Random seed of the rows, the weights and the velocity."})
 @options.as_json
-def command(data: options.Data, rows: int, reg: float, seed: int, json: bool) -> None:
+def command(
+    data: options.Data,
+    rows: int,
+    settings: Settings,
+    features: tuple[str, ...],
+    json: bool,
+) -> None:
     """Check every step of the derivation numerically, on real rows and random weights.
 
     Prints a line for each check: its equation in docs/derivation.md, the error max|a - b| / max|b|, and the
@@ -33,13 +40,15 @@ def command(data: options.Data, rows: int, reg: float, seed: int, json: bool) ->
 
     split = inputs.open_split(data, "train")
     rows = min(rows, len(split.labels))
-    checks = gradcheck.check(split.images, split.labels, len(split.class_names), rows, reg, seed)
+    reg, seed = settings.reg, settings.seed
+    checks = gradcheck.check(split, rows, reg, seed, features)
     failed = [check for check in checks if not check.passed]
     if json:
         output.emit_json(
             {
                 "dataset": split.source.label,
                 "rows": rows,
+                "features": list(features),
                 "reg": reg,
                 "seed": seed,
                 "checks": [
@@ -61,9 +70,10 @@ def command(data: options.Data, rows: int, reg: float, seed: int, json: bool) ->
                 f"Eq. {check.equation:<3} {check.name:<32} error {check.error:<8.1e} "
                 f"tolerance {check.tolerance:<8.1g} {'ok' if check.passed else 'FAILED'}"
             )
+        after = f" after {', '.join(features)}" if features else ""
         output.emit(
             f"{len(checks) - len(failed)} of {len(checks)} checks passed: {rows} rows of "
-            f"{split.source.label}, reg {reg:g}, seed {seed}"
+            f"{split.source.label}{after}, reg {reg:g}, seed {seed}"
         )
     if failed:
         raise GateError(

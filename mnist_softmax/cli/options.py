@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,14 +120,16 @@ PATH = PathType(path_type=Path)
 FRACTION = SettingType(Setting("fraction", float, 0.0, "", high=1))
 
 
-def setting(name: str, help_text: str = "", *, as_list: bool = False) -> Decorator:
+def _setting(name: str, help_text: str = "", *, as_list: bool = False) -> Decorator:
     """The option of a setting; with `as_list` it takes several values."""
     entry = SETTINGS[name]
     kind: Any = click.Choice(entry.choices) if entry.choices else SettingType(entry)
-    text = help_text or entry.help + (f" Default: {entry.follows}." if entry.follows else "")
-    default = entry.default
+    text, default = help_text or entry.help, entry.default
     if as_list:
-        kind, default, text = ListType(kind), str(default), f"{text.rstrip('.')}; a comma-separated list."
+        kind, text = ListType(kind), f"{text.rstrip('.')}; a comma-separated list."
+        default = str(default)
+    if entry.rule:  # the default is not known before the data and the chain of features
+        default, text = None, f"{text} Default: {entry.rule}."
     flag = "--" + name.replace("_", "-")
     return click.option(flag, name, type=kind, default=default, show_default=True, help=text)
 
@@ -143,18 +145,28 @@ features = click.option(
 )
 
 
-def settings(command: Any, *, swept: bool = False) -> Any:
-    """An option for every setting, and --features; the command gets both, and if `swept` also `lists`."""
+def settings(command: Any, *, swept: bool = False, only: Mapping[str, str] | None = None) -> Any:
+    """An option for every setting, and --features; the command gets both, and if `swept` also `lists`.
+
+    A setting that is not given has the default that fits the features. `only` has the names of those that get
+    an option, each with a help text of its own or "".
+    """
+    names = only or dict.fromkeys(SETTINGS, "")
 
     @functools.wraps(command)
-    def with_settings(*args: Any, **options: Any) -> Any:
+    def with_settings(*args: Any, features: tuple[str, ...], **options: Any) -> Any:
+        given = {name: value for name in names if (value := options.pop(name)) is not None}
         if swept:
-            options["lists"] = {name: options.pop(name) for name, entry in SETTINGS.items() if entry.swept}
-        values = {name: options.pop(name) for name in SETTINGS if name in options}
-        return command(*args, settings=Settings(**values), **options)
+            options["lists"] = {
+                name: given.pop(name, (entry.default_with(features),))
+                for name, entry in SETTINGS.items()
+                if entry.swept
+            }
+        made = Settings.for_features(features, **given)
+        return command(*args, settings=made, features=features, **options)
 
-    made = [setting(name, as_list=swept and entry.swept) for name, entry in SETTINGS.items()]
-    return _added(with_settings, [*made, features])
+    each = [_setting(name, text, as_list=swept and SETTINGS[name].swept) for name, text in names.items()]
+    return _added(with_settings, [*each, features])
 
 
 def _added(command: Any, options: list[Decorator]) -> Any:

@@ -53,7 +53,8 @@ def command(
 
     if print_config:
         dataset = data.source.dataset if data.source else "mnist"
-        for line in effective_config(ctx, dataset, data.source.data_dir if data.source else None):
+        folder = data.source.data_dir if data.source else None
+        for line in effective_config(ctx, settings, dataset, folder):
             output.emit(line)
         return
     inputs.check_outputs(data, None, [out, checkpoint_path(out), log])

@@ -1,20 +1,20 @@
 """The steps that images go through before the softmax, under the names that receipts record.
 
 Weights are valid only for rows that went through the same steps, so whatever reads weights reads the chain
-from their receipt and applies it. The names are in `settings.FEATURE_STEPS`.
+from their receipt and applies it, with `prepare`. The names are in `settings.FEATURE_STEPS`.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_softmax.features import directions
 from mnist_softmax.features.deskew import deskew
 
-#: Images that go through a chain together.
-_BLOCK_ROWS = 4096
 #: The value that stands for 1 in the uint8 features of every chain.
 SCALE = 255.0
 
@@ -32,31 +32,15 @@ class Step(NamedTuple):
     shape: Callable[[int, int], tuple[int, ...]]
 
 
-STEPS = {"deskew": Step(deskew, lambda height, width: (height, width))}
+STEPS = {
+    "deskew": Step(deskew, lambda height, width: (height, width)),
+    "directions": Step(directions.directions, directions.shape),
+}
 
 
-def apply(images: NDArray[np.uint8], height: int, width: int, chain: Sequence[str]) -> NDArray[np.uint8]:
-    """The features of images.
-
-    Parameters
-    ----------
-    images : (M, height * width) uint8.
-    chain : names in `STEPS`, in the order in which they are applied.
-
-    Returns
-    -------
-    (M, `count`) uint8; with no steps the images themselves, still mapped if they were. Memory beside the
-    result does not grow with M.
-    """
-    if not chain:
-        return images
-    result = np.empty((len(images), count(height, width, chain)), np.uint8)
-    for start in range(0, len(images), _BLOCK_ROWS):
-        block = images[start : start + _BLOCK_ROWS]
-        for done, name in enumerate(chain):
-            block = STEPS[name].apply(block, *shape(height, width, chain[:done]))
-        result[start : start + _BLOCK_ROWS] = block
-    return result
+def of_images(chain: Sequence[str]) -> tuple[str, ...]:
+    """The first steps of a chain, as far as they make images: a picture of a row shows what these do."""
+    return tuple(takewhile(lambda name: len(STEPS[name].shape(1, 1)) == 2, chain))
 
 
 def shape(height: int, width: int, chain: Sequence[str]) -> tuple[int, ...]:

@@ -7,14 +7,15 @@ An error is max|a - b| / max|b|. "Eq. 7" is an equation of docs/derivation.md; `
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mnist_softmax import softmax as reference
+from mnist_softmax.data.split import Split
+from mnist_softmax.features.prepare import prepare
 from mnist_softmax.features.steps import SCALE
 from mnist_softmax.proof.references import (
     Problem,
@@ -257,22 +258,22 @@ STEPS: tuple[tuple[str, int, float, Callable[[Problem, Formulas], float]], ...] 
 
 
 def check(
-    stored: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
-    classes: int,
+    split: Split,
     rows: int,
     reg: float,
     seed: int,
+    features: Sequence[str] = (),
     formulas: Formulas | None = None,
 ) -> list[Check]:
     """Check each step of the derivation.
 
     Parameters
     ----------
-    stored, labels : (M, N) and (M,) uint8; labels below `classes`.
-    rows : how many rows to draw, at most M.
+    split : real rows.
+    rows : how many of them to draw, at most all.
     reg : lambda of the penalty, >= 0.
     seed : draws the rows, the parameters and the velocity.
+    features : the chain of feature steps that the rows go through first; to the derivation they are X.
     formulas : what to check; the program's own by default.
 
     Returns
@@ -281,8 +282,9 @@ def check(
     """
     formulas = formulas or Formulas()
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.choice(len(labels), rows, replace=False))
-    problem = Problem(stored[chosen], labels[chosen], classes, reg, rng)
+    chosen = np.sort(rng.choice(len(split.labels), rows, replace=False))
+    stored = prepare(split.images[chosen], split.height, split.width, features)
+    problem = Problem(stored, split.labels[chosen], len(split.class_names), reg, rng)
     longer = math.sqrt(max(1.0, problem.X.shape[1] / 784))
     with np.errstate(all="ignore"):  # a wrong formula may overflow: its error shows it
         return [

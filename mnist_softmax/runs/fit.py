@@ -16,6 +16,7 @@ from mnist_softmax.data.open import check_unchanged
 from mnist_softmax.data.split import Split, train_validation_rows
 from mnist_softmax.errors import GateError
 from mnist_softmax.features import steps
+from mnist_softmax.features.prepare import prepare
 from mnist_softmax.files import check_writable_target
 from mnist_softmax.records import checkpoint
 from mnist_softmax.records.log import LineLog
@@ -33,12 +34,14 @@ _SECONDS_BETWEEN_CHECKPOINTS = 1.0
 def train(split: Split, *, features: Sequence[str] = (), **settings: Any) -> Model:
     """Train softmax regression on a split; `fit` with settings by name, such as ``lr=0.2, reg=1e-4``.
 
+    Settings that are not named have the defaults that fit the features.
+
     Raises
     ------
     TypeError : a name that is not a setting.
     UsageError, GateError : see `fit`.
     """
-    return fit(split, Settings(**settings), features)
+    return fit(split, Settings.for_features(check_features(features), **settings), features)
 
 
 def fit(
@@ -59,7 +62,8 @@ def fit(
     ----------
     split : the training file's rows.
     features : a chain of names in `settings.FEATURE_STEPS`.
-    out : where to save the weights, with a checkpoint beside them until then; None saves nothing.
+    out : where to save the weights, with a checkpoint beside them until then, and more than 1 GiB of features
+        in a file without a name; None saves nothing.
     log : file that gets one JSON object per epoch, each on a line.
     resume : continue from the checkpoint beside `out`, if there is one; the result is the same as without the
         interruption. If False, an old checkpoint is discarded.
@@ -77,11 +81,10 @@ def fit(
     """
     settings = settings.for_rows(len(split.labels))
     features = check_features(features)
-    if out:
-        check_writable_target(out)
+    folder = check_writable_target(out).parent if out else None
     rows, held_out = train_validation_rows(len(split.labels), settings.val_size or 0, settings.seed)
     run = run_of(split, settings, features, len(rows))
-    stored = steps.apply(split.images, split.height, split.width, features)
+    stored = prepare(split.images, split.height, split.width, features, folder)
     keeper = _Keeper(out, run)
     if resume:
         keeper.load(notify)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mnist_softmax.data.split import Source, Split, flat_images, image_size
 from mnist_softmax.errors import WeightsError
 from mnist_softmax.features import steps
+from mnist_softmax.features.prepare import prepare
 from mnist_softmax.records import weights
 from mnist_softmax.records.receipt import Receipt
 from mnist_softmax.scoring import metrics
@@ -109,7 +110,7 @@ class Model:
 
     def features_of(self, split: Split) -> NDArray[np.uint8]:
         """What the model sees of the images of a split: (M, N) uint8. The split must fit the model."""
-        return steps.apply(split.images, split.height, split.width, self.features)
+        return prepare(split.images, split.height, split.width, self.features)
 
     def predict_proba(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """The probability of each class, (M, L) float64; rows sum to 1.
@@ -128,7 +129,7 @@ class Model:
         high, wide = self.image_size
         if images.shape[1:] != (high * wide,):
             self._check_size(images.shape[1:])
-        features = steps.apply(rows, high, wide, self.features)
+        features = prepare(rows, high, wide, self.features)
         chunks = metrics.log_probabilities(self.parameters(features.shape[1]), features)
         log_S = np.concatenate([chunk[:, 0] for chunk in chunks] or [np.empty((0, self.array.shape[1]))])
         if not np.isfinite(log_S).all():

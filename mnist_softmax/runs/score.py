@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mnist_softmax.data.catalog import DATASETS
 from mnist_softmax.data.split import Source, Split
 from mnist_softmax.features import steps
+from mnist_softmax.features.prepare import prepare
 from mnist_softmax.runs.model import Model
 from mnist_softmax.scoring import metrics
 from mnist_softmax.scoring.mcnemar import Comparison, compare
@@ -55,14 +56,14 @@ def answer(model: Model, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64],
 
     Returns
     -------
-    The probability of each class, (L,); and the image after the chain of features, (height, width).
+    The probability of each class, (L,); and the image (height, width) after the steps that make images.
 
     Raises
     ------
     WeightsError : see `Model.predict_proba`.
     """
     height, width = image.shape
-    seen = steps.apply(image.reshape(1, -1), height, width, model.features)
+    seen = prepare(image.reshape(1, -1), height, width, steps.of_images(model.features))
     return model.predict_proba(image[None])[0], seen.reshape(height, width)
 
 

@@ -24,6 +24,7 @@ from mnist_softmax import blas
 from mnist_softmax.data.split import Split, train_validation_rows
 from mnist_softmax.errors import UsageError
 from mnist_softmax.features import steps
+from mnist_softmax.features.prepare import prepare
 from mnist_softmax.scoring.metrics import cross_entropy_and_accuracy
 from mnist_softmax.settings import SETTINGS, Settings, check_features
 from mnist_softmax.training.descent import OnRows, descend
@@ -157,7 +158,7 @@ def sweep(
     settled = [model.for_rows(len(split.labels)) for model in models]
     if settled[0].val_size == 0:
         raise UsageError("too few rows to hold any out", split.source.label, remedy="set --val-size")
-    stored = steps.apply(split.images, split.height, split.width, check_features(features))
+    stored = prepare(split.images, split.height, split.width, check_features(features))
     by_seed = sorted(settled, key=lambda model: model.seed)
     groups = [
         same_seed[at : at + _GROUP]

@@ -3,14 +3,49 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_softmax.features.directions import DIRECTIONS
 
-def templates(parameters: NDArray[np.float32], height: int, width: int) -> tuple[NDArray[np.float32], float]:
-    """The weights as pictures (L, height, width), and a scale for all of them: 99 % lie within it.
 
-    What is the same for every class has no effect on S, so each pixel's mean over the classes is subtracted.
-    (After training from W = 0 it is 0, because the gradient's sum over the classes is.)
+def places(shape: tuple[int, ...], cell: int) -> NDArray[np.intp]:
+    """Which feature each pixel of a picture shows, (H, W); -1 for none.
+
+    Features that make an image are its pixels. Each cell of directions becomes a square of `cell` pixels with
+    a ring of eight edges, as if its ink were in the middle: ink that rises to the east has its edge on the
+    left, ink that rises to the south on the top.
     """
-    W = parameters[: height * width]
-    pictures = (W - W.mean(axis=1, keepdims=True)).T.reshape(-1, height, width)
-    seen = np.abs(pictures[:, np.abs(pictures).max(axis=0) > 0])
+    if len(shape) == 2:
+        return np.arange(shape[0] * shape[1]).reshape(shape)
+    _, rows, columns = shape
+    edges = np.tile(_ring(cell), (rows, columns))
+    of_cell = np.arange(rows * columns).reshape(rows, columns).repeat(cell, axis=0).repeat(cell, axis=1)
+    return np.where(edges < 0, -1, edges * rows * columns + of_cell)
+
+
+def _ring(cell: int) -> NDArray[np.intp]:
+    """The direction whose edge covers each pixel of a cell, or -1; the last row and column are a gap."""
+    radius = (cell - 2) / 2
+    y, x = np.mgrid[:cell, :cell] - radius
+    east, south = np.array(DIRECTIONS).T[:, :, None, None] / np.linalg.norm(DIRECTIONS, axis=1)[:, None, None]
+    distance = -(east * x + south * y)  # (8, cell, cell): how far a pixel lies on the side of each edge
+    furthest = distance.max(axis=0)
+    inside = (furthest > 0.55 * radius) & (furthest < radius + 0.5) & (x <= radius) & (y <= radius)
+    return np.where(inside, distance.argmax(axis=0), -1)
+
+
+def templates(parameters: NDArray[np.float32], places: NDArray[np.intp]) -> tuple[NDArray[np.float32], float]:
+    """The weights as pictures (L, H, W), and a scale for all of them: 99 % lie within it.
+
+    What is the same for every class has no effect on S, so each feature's mean over the classes is
+    subtracted. (After training from W = 0 it is 0, because the gradient's sum over the classes is.)
+
+    Parameters
+    ----------
+    parameters : (N + 1, L), W and B.
+    places : see `places`.
+    """
+    W = parameters[:-1]
+    differences = W - W.mean(axis=1, keepdims=True)
+    seen = np.abs(differences[np.abs(differences).max(axis=1) > 0])
+    blank = np.zeros((1, W.shape[1]), np.float32)  # what -1 stands for
+    pictures = np.concatenate([differences, blank]).T[:, places]
     return pictures, float(np.quantile(seen, 0.99)) if seen.size else 0.0

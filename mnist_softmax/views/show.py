@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mnist_softmax.data.split import Source, Split
 from mnist_softmax.errors import UsageError
+from mnist_softmax.features import steps
 from mnist_softmax.runs import score
 from mnist_softmax.runs.model import Model
 from mnist_softmax.scoring.metrics import most_confident_mistakes
@@ -19,6 +20,8 @@ from mnist_softmax.views import pictures, terminal
 
 #: Columns between a digit and its bars, and of the longest bar.
 _GAP, _LONGEST_BAR = 3, 40
+#: Pixels along a cell of directions.
+_CELL = 4
 #: The most classes with a bar: the most probable ones, and the label.
 _MOST_BARS = 10
 
@@ -51,14 +54,17 @@ class Screen:
 
 def templates(here: Screen, model: Model, source: Source, height: int, width: int) -> Iterator[str]:
     """The weights of every class."""
-    drawn, scale = pictures.templates(model.parameters(height * width), height, width)
+    shape = steps.shape(height, width, model.features)
+    places = pictures.places(shape, _CELL)
+    drawn, scale = pictures.templates(model.parameters(math.prod(shape)), places)
     per_row, columns = terminal.layout(
-        len(drawn), height, width, captions=1, columns=here.columns, lines=here.lines - 3
+        len(drawn), *places.shape, captions=1, columns=here.columns, lines=here.lines - 3
     )
     marks = ("+ * #", ". - =") if here.style == "plain" else ("orange", "blue")
-    yield from here.sentence(
-        f"the weights of each class: {marks[0]} for it, {marks[1]} against it (strongest from {scale:.2g})"
-    )
+    text = f"the weights of each class: {marks[0]} for it, {marks[1]} against it (strongest from {scale:.2g})"
+    if len(shape) > 2:
+        text += "; a mark on the left of a cell is the left edge of ink there, and so on round the cell"
+    yield from here.sentence(text)
     yield ""
     names = score.class_names(model, source)
     blocks = [
@@ -134,7 +140,9 @@ def digit(here: Screen, image: NDArray[np.uint8]) -> list[str]:
 
 
 def _after(model: Model) -> str:
-    return f", after {', '.join(model.features)}" if model.features else ""
+    drawn = steps.of_images(model.features)
+    after = f", after {', '.join(drawn)}" if drawn else ""
+    return f"{after}; the model sees its directions" if drawn != model.features else after
 
 
 def _bars(here: Screen, S: NDArray[np.float64], names: Sequence[str], label: int, beside: int) -> list[str]:

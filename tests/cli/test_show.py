@@ -16,7 +16,7 @@ from conftest import Program, run_here, write_folder
 from mnist_softmax import softmax
 from mnist_softmax.data.idx import write_idx
 from mnist_softmax.data.open import folder_split, open_split
-from mnist_softmax.features import steps
+from mnist_softmax.features.prepare import prepare
 from mnist_softmax.views import terminal
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
@@ -212,7 +212,7 @@ def test_mistakes_are_the_most_confident_ones_in_order(program: Program, trained
 
 def test_rows_are_drawn_and_scored_with_the_features_of_the_receipt(program: Program, tmp_path: Path) -> None:
     assert program("train", "--dataset", "mnist-sample", "--features=deskew", "--epochs", 1).code == 0
-    image = steps.apply(open_split("mnist-sample", "test").images[3:4], 28, 28, ["deskew"])
+    image = prepare(open_split("mnist-sample", "test").images[3:4], 28, 28, ["deskew"])
     W, B = np.split(np.load(tmp_path / "weights.npy").astype(float), [-1])
     done = program("show", "--index", 3)
     assert done.out.startswith("test row 3 of mnist-sample, after deskew\n")
@@ -226,6 +226,28 @@ def test_rows_are_drawn_and_scored_with_the_features_of_the_receipt(program: Pro
     mistakes = " ".join(program("show", "--mistakes", "--limit", 400).out.split())
     assert f"of {len(wrong)} mistakes in 2000 test rows of mnist-sample, after deskew" in mistakes
     assert sorted(re.findall(r"\brow (\d+)", mistakes)) == sorted(row["row"] for row in wrong)
+
+
+def test_directions_are_drawn_as_edges_around_their_cells(program: Program, tmp_path: Path) -> None:
+    chain = ("deskew", "directions")
+    done = program("train", "--dataset=mnist-sample", f"--features={','.join(chain)}", "--epochs", 1)
+    assert done.code == 0
+    done = program("show", "--color", "never")
+    assert "a mark on the left of a cell is the left edge of ink there" in " ".join(done.out.split())
+    differences = np.load(tmp_path / "weights.npy")[:-1]
+    differences -= differences.mean(axis=1, keepdims=True)
+    picture = np.zeros((28, 28), np.float32)
+    # Ink that rises to the east has its edge on the left of the cell, and so on, clockwise.
+    rows_and_columns = [(1, 0), (0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0)]
+    for d, (row, column) in enumerate(rows_and_columns):
+        picture[row::4, column::4] = differences[:, 3].reshape(8, 7, 7)[d]
+    scale = float(np.quantile(np.abs(differences[np.abs(differences).max(axis=1) > 0]), 0.99))
+    drawn = terminal.template(picture, scale, 28, "plain")
+    assert all(line.rstrip() in done.out for line in drawn)
+    done = program("show", "--index", 3)
+    assert done.out.startswith("test row 3 of mnist-sample, after deskew; the model sees its directions\n")
+    image = prepare(open_split("mnist-sample", "test").images[3:4], 28, 28, ["deskew"])
+    assert all(line.rstrip() in done.out for line in terminal.digit(image.reshape(28, 28), 28, "plain"))
 
 
 def test_where_there_are_no_mistakes_it_says_so(program: Program, tmp_path: Path) -> None:

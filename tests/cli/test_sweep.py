@@ -53,7 +53,7 @@ def test_several_seeds_give_mean_and_spread(program: Program) -> None:
         assert combination["validation_accuracy_spread"] == pytest.approx(np.std(values, ddof=1))
 
 
-@pytest.mark.parametrize("features", ["--features=none", "--features=deskew"])
+@pytest.mark.parametrize("features", ["--features=none", "--features=deskew,directions"])
 def test_the_saved_winner_is_the_file_of_train_to_the_byte(
     program: Program, tmp_path: Path, features: str
 ) -> None:
@@ -75,6 +75,14 @@ def test_the_saved_winner_is_the_file_of_train_to_the_byte(
     assert facts["weights_sha256"] == alone["weights_sha256"]
     assert facts["weights"] == "best.npy"
     assert {path.name for path in tmp_path.iterdir()} == {"best.npy", "alone.npy"}
+
+
+def test_lr_and_reg_follow_the_features_each_by_itself(program: Program, small_folder: Path) -> None:
+    common = ("sweep", "--data-dir", small_folder, "--epochs", 1, "--features", "directions", "--json")
+    given = json.loads(program(*common, "--lr", "1,2").out)["models"]
+    assert [(m["lr"], m["reg"]) for m in sorted(given, key=lambda m: m["lr"])] == [(1, 1e-6), (2, 1e-6)]
+    given = json.loads(program(*common, "--reg", "0.1").out)["models"]
+    assert [(m["lr"], m["reg"]) for m in given] == [(4, 0.1)]
 
 
 def test_exit_code_7_only_when_every_model_diverges(

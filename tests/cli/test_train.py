@@ -379,6 +379,14 @@ GIVEN: dict[str, tuple[list[str], dict[str, Any]]] = {
         ["--features=deskew", "--json", "--resume", "--offline"],
         {"features": ["deskew"], "json": True, "resume": True, "offline": True},
     ),
+    "features with an lr and a reg of their own": (
+        ["--features=deskew,directions"],
+        {"features": ["deskew", "directions"], "lr": 4.0, "reg": 1e-6},
+    ),
+    "features and a setting": (
+        ["--features=directions", "--lr=0.2"],
+        {"features": ["directions"], "lr": 0.2, "reg": 1e-6},
+    ),
     "paths": (
         ["--data-dir", "it's a \u624b", "--out", 'a"b\\\n\x7f.npy', "--log", "l", "--cache-dir", "c"],
         {"data_dir": "it's a \u624b", "out": 'a"b\\\n\x7f.npy', "log": "l", "cache_dir": "c"},
@@ -467,7 +475,7 @@ def test_a_name_that_is_no_utf_8_is_in_no_receipt_and_no_config(program: Program
     assert "out is not UTF-8, as a config file must be" in done.error
 
 
-@pytest.mark.parametrize("features", ["--features=none", "--features=deskew"])
+@pytest.mark.parametrize("features", ["--features=none", "--features=deskew,directions"])
 def test_the_printed_config_trains_the_same_bytes(
     program: Program, tmp_path: Path, small_folder: Path, features: str
 ) -> None:

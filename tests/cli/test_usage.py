@@ -42,11 +42,11 @@ def test_the_bare_program_prints_its_help(program: Program) -> None:
         ("train --no-resume", "no such option '--no-resume'; did you mean '--resume'?"),
         (
             "train --features deskw",
-            "wrong value of --features: 'deskw' is not 'deskew'; did you mean 'deskew'?",
+            "wrong value of --features: 'deskw' is not one of 'deskew', 'directions'; did you mean 'deskew'?",
         ),
         (
             "train --features deskew,deskew",
-            "wrong value of --features: expected any of deskew, each at most once, in this order, got deskew,deskew",
+            "wrong value of --features: expected any of deskew, directions, each at most once, in this order, got deskew,deskew",
         ),
         ("train --features deskew --features none", "--features is given twice; give it once"),
         ("eval --min 1", "no such option '--min'; did you mean '--min-accuracy'?"),
@@ -157,7 +157,7 @@ def test_no_argument_is_an_empty_path(program: Program, words: str) -> None:
     ("name", "value", "message"),
     [
         ("TRAIN_EPOCHS", "abc", "expected an integer of at least 1 and at most 100000, got abc"),
-        ("TRAIN_FEATURES", "dskew", "'dskew' is not 'deskew'; did you mean 'deskew'?"),
+        ("TRAIN_FEATURES", "dskew", "'dskew' is not one of 'deskew', 'directions'; did you mean 'deskew'?"),
         ("TRAIN_RESUME", "maybe", "expected 1 or 0, got 'maybe'"),
         ("OFFLINE", "maybe", "expected 1 or 0, got 'maybe'"),
         (

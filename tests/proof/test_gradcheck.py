@@ -221,7 +221,8 @@ def checks(
     seed: int = 0,
     formulas: Formulas | None = None,
 ) -> Any:
-    done = gradcheck.check(images, labels, classes, rows, reg, seed, formulas)
+    split = Split.of(images, labels, [str(label) for label in range(classes)])
+    done = gradcheck.check(split, rows, reg, seed, formulas=formulas)
     return {check.name: check for check in done}
 
 
@@ -280,7 +281,7 @@ def test_json_holds_every_check_and_plain_lines_say_the_same(program: Program, s
     done = program(*arguments, "--json")
     assert (done.code, done.err) == (0, "")
     facts = json.loads(done.out)
-    assert list(facts) == ["dataset", "rows", "reg", "seed", "checks", "passed"]
+    assert list(facts) == ["dataset", "rows", "features", "reg", "seed", "checks", "passed"]
     assert (facts["dataset"], facts["rows"], facts["reg"], facts["seed"]) == (str(small_folder), 20, 0.01, 3)
     assert facts["passed"] is True
     assert [set(check) for check in facts["checks"]] == [
@@ -296,6 +297,21 @@ def test_json_holds_every_check_and_plain_lines_say_the_same(program: Program, s
         assert line.endswith(" ok")
     assert lines[-1].startswith(f"{len(NAMES)} of {len(NAMES)} checks passed: 20 rows")
     assert program(*arguments).out == plain.out
+
+
+def test_features_are_checked_as_pixels_are(program: Program) -> None:
+    done = program(
+        "gradcheck", "--dataset=mnist-sample", "--features=deskew,directions", "--rows", 16, "--json"
+    )
+    facts = json.loads(done.out)
+    assert done.code == 0
+    assert (facts["features"], facts["reg"], facts["passed"]) == (["deskew", "directions"], 1e-6, True)
+    plain = program(
+        "gradcheck", "--dataset=mnist-sample", "--features=directions", "--rows", 16, "--reg", 0.1
+    )
+    assert plain.out.endswith(
+        f"{len(NAMES)} of {len(NAMES)} checks passed: 16 rows of mnist-sample after directions, reg 0.1, seed 0\n"
+    )
 
 
 def test_fewer_rows_than_asked_for_are_all_of_them_and_no_row_is_wrong_usage(

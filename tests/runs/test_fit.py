@@ -4,9 +4,11 @@ import errno
 import json
 import math
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from mnist_softmax import softmax
 from mnist_softmax.data.open import open_split
 from mnist_softmax.data.split import Split, one_hot, train_validation_rows
 from mnist_softmax.errors import DataError, GateError, LocalIOError, UsageError, WeightsError
+from mnist_softmax.features import prepare
 from mnist_softmax.records.checkpoint import checkpoint_path
 from mnist_softmax.records.receipt import Epoch
 from mnist_softmax.runs import fit as fit_module
@@ -97,9 +100,12 @@ def test_the_receipt_says_what_the_run_was_given(small_folder: Path) -> None:
 
 def test_the_built_in_sample_is_learned() -> None:
     sample = open_split("mnist-sample")
-    plain, deskewed = (receipt_of(train(sample, epochs=3, features=chain)) for chain in ((), ("deskew",)))
+    chains = ((), ("deskew",), ("deskew", "directions"))
+    plain, deskewed, directed = (receipt_of(train(sample, epochs=3, features=chain)) for chain in chains)
     assert 0.85 < (plain.validation_accuracy or 0) < (deskewed.validation_accuracy or 0)
-    assert 0.85 < plain.train_accuracy < 0.92 < deskewed.train_accuracy
+    assert 0.85 < plain.train_accuracy < 0.92 < deskewed.train_accuracy < 0.97 < directed.train_accuracy
+    assert (directed.hyperparameters.lr, directed.hyperparameters.reg) == (4, 1e-6)
+    assert (plain.hyperparameters.lr, deskewed.hyperparameters.reg) == (0.2, 1e-4)
 
 
 def test_train_is_fit_with_settings_by_name() -> None:
@@ -110,6 +116,19 @@ def test_train_is_fit_with_settings_by_name() -> None:
         train(SPLIT, learning_rate=0.1)
     with pytest.raises(UsageError, match="wrong value of lr"):
         train(SPLIT, lr="fast")
+
+
+@pytest.mark.parametrize("features", [(), ("deskew",), ("deskew", "directions")])
+def test_features_in_a_file_train_the_same_weights(
+    out: Path, monkeypatch: pytest.MonkeyPatch, features: Any
+) -> None:
+    in_memory = fit(SPLIT, SETTINGS, features)
+    monkeypatch.setattr(prepare, "MOST_IN_MEMORY", 0)
+    temporary = Mock(wraps=tempfile.TemporaryFile)
+    monkeypatch.setattr(tempfile, "TemporaryFile", temporary)
+    np.testing.assert_array_equal(fit(SPLIT, SETTINGS, features, out=out).array, in_memory.array)
+    assert temporary.call_args_list == ([call(dir=out.parent)] if features else [])
+    assert names(out.parent) == ["weights.npy"]
 
 
 # What is written --------------------------------------------------------------------------------------------

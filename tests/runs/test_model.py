@@ -11,6 +11,7 @@ from mnist_softmax import softmax
 from mnist_softmax.data.split import Source, Split
 from mnist_softmax.errors import UsageError, WeightsError
 from mnist_softmax.features.deskew import deskew
+from mnist_softmax.features.directions import directions
 from mnist_softmax.runs.fit import train
 from mnist_softmax.runs.model import Model, load
 
@@ -62,6 +63,11 @@ def test_features_are_applied_by_themselves() -> None:
     assert (DESKEWED.predict(SPLIT.images) != DESKEWED.predict(upright)).any()
     np.testing.assert_array_equal(DESKEWED.features_of(SPLIT), upright)
     assert PLAIN.features_of(SPLIT) is SPLIT.images
+    directed = train(SPLIT, epochs=1, features=("deskew", "directions"))
+    np.testing.assert_array_equal(directed.features_of(SPLIT), directions(upright, 6, 5))
+    np.testing.assert_array_equal(
+        directed.predict_proba(SPLIT.images.reshape(-1, 6, 5)), directed.predict_proba(SPLIT.images)
+    )
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ OTHER_NUMPY = {**RECEIPT.versions, "numpy": "1.0"}
 
 
 @pytest.mark.parametrize("made", [SETTINGS, replace(SETTINGS, val_size=0, schedule="constant", momentum=0)])
-@pytest.mark.parametrize("features", [(), ("deskew",)])
+@pytest.mark.parametrize("features", [(), ("deskew", "directions")])
 def test_the_same_run_again_is_identical(tmp_path: Path, made: Settings, features: Any) -> None:
     model = fit(SPLIT, made, features, out=tmp_path / "w.npy")
     counted: list[int] = []
@@ -173,7 +173,7 @@ def test_a_receipt_whose_run_diverges_says_so() -> None:
 # The command and the figures --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("features", [(), ("deskew",)])
+@pytest.mark.parametrize("features", [(), ("deskew", "directions")])
 @pytest.mark.parametrize("source", [Source("kmnist"), Source(data_dir=Path("my data"))])
 def test_the_arguments_of_train_leave_nothing_to_a_default(source: Source, features: Any) -> None:
     made = Settings(1 / 3, 1e-300, 0.0, "constant", epochs=99_999, batch_size=7, seed=2**63 - 1, val_size=0)

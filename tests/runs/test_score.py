@@ -13,12 +13,14 @@ from mnist_softmax import softmax
 from mnist_softmax.data.split import Source, one_hot
 from mnist_softmax.errors import WeightsError
 from mnist_softmax.features.deskew import deskew
+from mnist_softmax.features.directions import directions
 from mnist_softmax.runs import score
 from mnist_softmax.runs.fit import train
 from mnist_softmax.runs.model import Model
 
 SPLIT, TEST = make_split(600), make_split(200, seed=1, name="test", source=Source("mnist"))
-PLAIN, DESKEWED = (train(SPLIT, lr=0.1, epochs=2, features=features) for features in ((), ("deskew",)))
+CHAINS: tuple[tuple[str, ...], ...] = ((), ("deskew",), ("deskew", "directions"))
+PLAIN, DESKEWED, DIRECTED = MODELS = [train(SPLIT, lr=0.1, epochs=2, features=chain) for chain in CHAINS]
 
 MNIST, KMNIST = Source("mnist"), Source("kmnist")
 HERE = Source(data_dir=Path("digits"))
@@ -87,11 +89,12 @@ def test_classes_have_the_names_of_the_receipt_else_the_datasets_else_numbers(
     assert score.class_names(model, source) == list(expected)
 
 
-@pytest.mark.parametrize("model", [PLAIN, DESKEWED], ids=["plain", "deskewed"])
+@pytest.mark.parametrize("model", MODELS, ids=["plain", "deskewed", "directed"])
 def test_an_evaluation_is_that_of_the_formulas_on_what_the_model_sees(model: Model) -> None:
     evaluation = score.evaluate(model, TEST)
     seen = deskew(TEST.images, 6, 5) if model.features else TEST.images
-    W, B = np.split(model.array.astype(float), [30])
+    seen = directions(seen, 6, 5) if "directions" in model.features else seen
+    W, B = np.split(model.array.astype(float), [-1])
     F = softmax.logits(seen / 255, W, B)
     assert evaluation.log_loss == pytest.approx(softmax.cross_entropy(F, one_hot(TEST.labels, 7)), rel=1e-5)
     np.testing.assert_array_equal(evaluation.predicted, F.argmax(axis=1))
@@ -107,7 +110,7 @@ def test_a_model_that_does_not_fit_is_not_scored() -> None:
         score.evaluate(Model(np.full((31, 7), 3e38, np.float32)), TEST)
 
 
-@pytest.mark.parametrize("model", [PLAIN, DESKEWED], ids=["plain", "deskewed"])
+@pytest.mark.parametrize("model", MODELS, ids=["plain", "deskewed", "directed"])
 def test_an_answer_is_the_probabilities_and_the_image_that_was_seen(model: Model) -> None:
     image = TEST.images[0].reshape(6, 5)
     S, seen = score.answer(model, image)

@@ -166,7 +166,7 @@ def test_the_digits_of_a_cell_are_the_rows_that_belong_there(
 def test_the_command_in_the_page_trains_the_same_weights_again(program: Program, tmp_path: Path) -> None:
     write_folder(tmp_path / "my data", "train", rows=300)
     write_folder(tmp_path / "my data", "test")
-    first = "--lr 0.05 --momentum 0.5 --epochs 2 --seed 7 --features=deskew --val-size 20 --batch-size 32 --schedule constant"
+    first = "--lr 0.05 --momentum 0.5 --epochs 2 --seed 7 --features=deskew,directions --val-size 20 --batch-size 32 --schedule constant"
     assert program("train", "--data-dir", "my data", *first.split(), "--out", "a.npy").code == 0
     assert program("report", "a.npy").code == 0
     page = Page(tmp_path / "report.html")
@@ -187,14 +187,15 @@ def test_weights_trained_on_arrays_have_no_command(tmp_path: Path) -> None:
     assert "Train it again" not in text
 
 
+@pytest.mark.parametrize("features", [(), ("deskew", "directions")])
 @pytest.mark.parametrize(
     ("shape", "classes"),
     [({"height": 8, "width": 8}, 10), ({"height": 28, "width": 28}, 47), ({"height": 5, "width": 9}, 2)],
 )
-def test_any_shape_of_data_has_a_report(tmp_path: Path, shape: Any, classes: int) -> None:
+def test_any_shape_of_data_has_a_report(tmp_path: Path, shape: Any, classes: int, features: Any) -> None:
     write_folder(tmp_path / "d", "train", rows=300, classes=classes, **shape)
     write_folder(tmp_path / "d", "test", rows=100, classes=classes, **shape)
-    model = train(open_split(data_dir=tmp_path / "d"), lr=0.01, epochs=1)
+    model = train(open_split(data_dir=tmp_path / "d"), lr=0.01, epochs=1, features=features)
     page = Page(report_page.render(model, open_split(data_dir=tmp_path / "d", split="test"))[0])
     assert len(page.having("data-class")) == classes
     assert len(page.having("data-true")) == classes**2

@@ -14,8 +14,9 @@ from PIL import Image
 
 from mnist_softmax.data.open import open_split
 from mnist_softmax.data.split import Split
-from mnist_softmax.features import deskew
+from mnist_softmax.features import deskew, directions
 from mnist_softmax.features.normalize import normalize
+from mnist_softmax.features.prepare import prepare
 from mnist_softmax.runs.fit import train
 from mnist_softmax.runs.model import Model, load
 from mnist_softmax.runs.score import evaluate
@@ -40,10 +41,11 @@ def browser() -> Any:
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: Any) -> Any:
-    """A folder with plain.npy and deskewed.npy, trained on the sample, and a report on each."""
+    """A folder with plain.npy, deskewed.npy and directions.npy, trained on the sample, and a report on each."""
     folder = tmp_path_factory.mktemp("reports")
     rows, test = open_split("mnist-sample"), open_split("mnist-sample", "test")
-    for name, features in (("plain", ()), ("deskewed", ("deskew",))):
+    chains = {"plain": (), "deskewed": ("deskew",), "directions": ("deskew", "directions")}
+    for name, features in chains.items():
         write_page(train(rows, features=features).save(folder / f"{name}.npy"), test, folder / f"{name}.html")
     return folder
 
@@ -97,7 +99,7 @@ def shown(page: Any) -> Any:
     return np.array([probability for _, probability in pairs])
 
 
-@pytest.mark.parametrize("name", ["plain", "deskewed"])
+@pytest.mark.parametrize("name", ["plain", "deskewed", "directions"])
 def test_a_drawn_digit_is_recognised_as_the_program_recognises_it(
     open_page: Any, reports: Path, program: Program, tmp_path: Path, name: str
 ) -> None:
@@ -130,7 +132,7 @@ def drawn_large(rng: Any, digit: Any) -> Any:
     return 255 - grey if rng.random() < 0.5 else grey
 
 
-@pytest.mark.parametrize(("name", "count"), [("plain", 100), ("deskewed", 50)])
+@pytest.mark.parametrize(("name", "count"), [("plain", 100), ("deskewed", 50), ("directions", 50)])
 def test_script_and_program_see_the_same_image_and_say_the_same(
     open_page: Any, reports: Path, name: str, count: int
 ) -> None:
@@ -140,23 +142,44 @@ def test_script_and_program_see_the_same_image_and_say_the_same(
     digits = [drawn_large(rng, images[row].reshape(28, 28)) for row in rng.choice(2000, count, replace=False)]
     read = """pictures => pictures.map(([levels, height, width]) => {
         const grey = Uint8Array.from(atob(levels), c => c.charCodeAt(0));
-        const { image, inverted, probabilities } = mnistSoftmax.read(grey, height, width);
-        return { image: [...image], inverted, probabilities: [...probabilities] };
+        const { image, features, inverted, probabilities } = mnistSoftmax.read(grey, height, width);
+        return { image: [...image], features: [...features], inverted, probabilities: [...probabilities] };
     })"""
-    assert page.evaluate("Object.keys(mnistSoftmax)") == ["normalize", "deskew", "read"]
+    assert page.evaluate("Object.keys(mnistSoftmax)") == ["normalize", "deskew", "directions", "read"]
     assert page.evaluate("mnistSoftmax.read(new Uint8Array(30), 5, 6)") is None  # nothing to see
     said = page.evaluate(read, [[base64.b64encode(d.tobytes()).decode(), *d.shape] for d in digits])
     model = load(reports / f"{name}.npy")
     for digit, answer in zip(digits, said, strict=True):
         normalized = normalize(digit)
         image = normalized.image.reshape(1, -1)
-        if name == "deskewed":
+        if "deskew" in model.features:
             image = deskew.deskew(image, 28, 28)
         # Within 2 grey levels and 1e-3 is what is promised; both do the same sums, so it is exact.
         np.testing.assert_array_equal(answer["image"], image[0])
+        if "directions" in model.features:
+            image = directions.directions(image, 28, 28)
+        np.testing.assert_array_equal(answer["features"], image[0])
         assert answer["inverted"] == normalized.inverted
         S = model.predict_proba(normalized.image[None])[0]
         np.testing.assert_allclose(answer["probabilities"], S, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (8, 8), (20, 31), (85, 84), (1, 1), (3, 50)])
+def test_the_whole_chain_is_the_same_in_the_script(
+    open_page: Any, reports: Path, height: int, width: int
+) -> None:
+    page = open_page(reports / "directions.html")
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (10, height * width), np.uint8)
+    images = np.concatenate([noise, np.where(noise > 200, 255, 0).astype(np.uint8)])
+    if (height, width) == (28, 28):
+        images = np.concatenate([images, open_split("mnist-sample", "test").images[:500]])
+    chain = """([images, height, width]) => images.map(image => {
+        const deskewed = mnistSoftmax.deskew(Uint8Array.from(image), height, width);
+        return [...mnistSoftmax.directions(deskewed, height, width)];
+    })"""
+    found = page.evaluate(chain, [images.tolist(), height, width])
+    np.testing.assert_array_equal(found, prepare(images, height, width, ("deskew", "directions")))
 
 
 def test_a_picture_painted_on_the_canvas_goes_the_same_way(open_page: Any, reports: Path) -> None:
@@ -182,14 +205,17 @@ def test_a_picture_painted_on_the_canvas_goes_the_same_way(open_page: Any, repor
     np.testing.assert_allclose(shown(page), S, atol=1e-3)
 
 
-def test_what_spoke_for_and_against_adds_up_to_the_logit(open_page: Any, reports: Path) -> None:
-    page = open_page(reports / "plain.html")
+@pytest.mark.parametrize("name", ["plain", "directions"])
+def test_what_spoke_for_and_against_adds_up_to_the_logit(open_page: Any, reports: Path, name: str) -> None:
+    page = open_page(reports / f"{name}.html")
     draw(page, ZERO)
     said = page.locator("#sums i").all_inner_texts()
     spoke = [float(text.split()[1].replace("\N{MINUS SIGN}", "-")) for text in said]
     address = page.evaluate("document.getElementById('draw').toDataURL()")
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("L"))
-    W = np.load(reports / "plain.npy")[:784, 0] * (normalize(picture).image.ravel() / 255)
+    model = load(reports / f"{name}.npy")
+    seen = prepare(normalize(picture).image.reshape(1, -1), 28, 28, model.features)[0]
+    W = model.array[:-1, 0] * (seen / 255)
     assert spoke == pytest.approx([W[W > 0].sum(), W[W < 0].sum()], abs=0.006)
 
 

@@ -100,7 +100,7 @@ def test_weights_for_and_against_cannot_be_mistaken() -> None:
 
 @pytest.mark.parametrize("style", ["plain", "256", "truecolour"])
 def test_weights_that_are_all_zero_are_drawn_as_nothing(style: terminal.Style) -> None:
-    drawn, scale = pictures.templates(np.zeros((17, 3), np.float32), 4, 4)
+    drawn, scale = pictures.templates(np.zeros((17, 3), np.float32), pictures.places((4, 4), 4))
     assert scale == 0
     line = terminal.template(drawn[0], scale, 4, style)[0]
     assert len(set(SGR.sub("", line))) == 1
@@ -109,12 +109,13 @@ def test_weights_that_are_all_zero_are_drawn_as_nothing(style: terminal.Style) -
 def test_templates_show_what_tells_the_classes_apart() -> None:
     rng = np.random.default_rng(0)
     parameters = rng.normal(size=(7, 4)).astype(np.float32)
-    drawn, scale = pictures.templates(parameters, 2, 3)
+    places = pictures.places((2, 3), 4)
+    drawn, scale = pictures.templates(parameters, places)
     assert drawn.shape == (4, 2, 3)
     np.testing.assert_allclose(drawn.sum(axis=0), 0, atol=1e-6)
     # The same number added to every class's weights of a pixel changes no probability, and no picture.
     shifted = parameters + rng.normal(size=(7, 1)).astype(np.float32)
-    np.testing.assert_allclose(pictures.templates(shifted, 2, 3)[0], drawn, atol=1e-6)
+    np.testing.assert_allclose(pictures.templates(shifted, places)[0], drawn, atol=1e-6)
     np.testing.assert_allclose(drawn[2].ravel() + parameters[:6].mean(axis=1), parameters[:6, 2], atol=1e-6)
     assert np.abs(drawn).max() >= scale > np.abs(drawn).mean()
 

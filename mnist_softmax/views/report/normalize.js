@@ -1,5 +1,5 @@
 "use strict";
-// From a picture to an answer, step by step as in normalize.py, deskew.py and metrics.py.
+// From a picture to an answer, step by step as in normalize.py, deskew.py, directions.py and metrics.py.
 // Sums are whole numbers below 2^53, so they are exact here as they are there.
 
 const MNIST_SIDE = 28, MNIST_BOX = 20, LEAST_CONTRAST = 32, SURE = 85, SPECK = 32;
@@ -154,16 +154,45 @@ function deskew(image, height, width) {
   return result;
 }
 
-const STEPS = { deskew };
-
-/** Probabilities of an image; W is (pixels + 1) x classes, the last row is the bias. */
-function probabilities(image, W, classes) {
-  const pixels = image.length;
-  const F = new Float64Array(classes);
-  for (let n = 0; n < pixels; n++) {
-    if (image[n]) for (let k = 0; k < classes; k++) F[k] += image[n] * W[n * classes + k];
+/** In which of eight directions the ink rises, cell by cell: directions.py. */
+function directions(image, height, width) {
+  const c = Math.ceil(Math.max(height, width) / 7), rows = Math.ceil(height / c), columns = Math.ceil(width / c);
+  const cut = t => Math.max(t, 0);
+  const tent = (k, i) => cut(2 * c - Math.abs(2 * i - (2 * c * k + c - 1)));
+  const at = (y, x) => y >= 0 && y < height && x >= 0 && x < width ? image[y * width + x] : 0;
+  const sums = new Float64Array(8 * rows * columns);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const gx = at(y, x + 1) - at(y, x - 1), gy = at(y + 1, x) - at(y - 1, x);
+      if (!gx && !gy) continue;
+      const flat = Math.abs(gx), steep = Math.abs(gy);
+      const east = cut(gx), south = cut(gy), west = cut(-gx), north = cut(-gy);
+      const parts = [
+        cut(gx - steep), Math.min(east, south), cut(gy - flat), Math.min(west, south),
+        cut(-gx - steep), Math.min(west, north), cut(-gy - flat), Math.min(east, north),
+      ];
+      const row = Math.floor(y / c), column = Math.floor(x / c);
+      for (let r = Math.max(row - 1, 0); r <= Math.min(row + 1, rows - 1); r++) {
+        for (let q = Math.max(column - 1, 0); q <= Math.min(column + 1, columns - 1); q++) {
+          const weight = tent(r, y) * tent(q, x);
+          parts.forEach((part, d) => { sums[(d * rows + r) * columns + q] += part * weight; });
+        }
+      }
+    }
   }
-  for (let k = 0; k < classes; k++) F[k] = F[k] / 255 + W[pixels * classes + k];
+  return Uint8Array.from(sums, sum => Math.min(255, Math.floor(Math.sqrt(64 * sum / c ** 4))));
+}
+
+const STEPS = { deskew, directions };
+
+/** Probabilities of a row of features; W is (features + 1) x classes, the last row is the bias. */
+function probabilities(features, W, classes) {
+  const count = features.length;
+  const F = new Float64Array(classes);
+  for (let n = 0; n < count; n++) {
+    if (features[n]) for (let k = 0; k < classes; k++) F[k] += features[n] * W[n * classes + k];
+  }
+  for (let k = 0; k < classes; k++) F[k] = F[k] / 255 + W[count * classes + k];
   const largest = Math.max(...F);
   const S = F.map(f => Math.exp(f - largest));
   const sum = S.reduce((a, b) => a + b, 0);

@@ -10,18 +10,24 @@ const byId = id => document.getElementById(id);
 
 // From a picture to an answer ---------------------------------------------------------------------------------
 
-/** What the model says of a picture: {image, inverted, probabilities, label}, or null if there is no digit. */
+/**
+ * What the model says of a picture: {image, features, inverted, probabilities, label}, or null if there is no
+ * digit. `image` is after the steps that make images, `features` after all.
+ */
 function read(grey, pictureHeight, pictureWidth) {
   const normalized = normalize(grey, pictureHeight, pictureWidth, data.height, data.width);
   if (!normalized) return null;
-  const image = data.features.reduce(
-    (image, step) => STEPS[step](image, data.height, data.width), normalized.image);
-  const S = probabilities(image, W, classes);
-  return { image, inverted: normalized.inverted, probabilities: S, label: S.indexOf(Math.max(...S)) };
+  let { image } = normalized, features = image;
+  for (const step of data.features) {
+    features = STEPS[step](image, data.height, data.width);
+    if (step !== "directions") image = features;
+  }
+  const S = probabilities(features, W, classes);
+  return { image, features, inverted: normalized.inverted, probabilities: S, label: S.indexOf(Math.max(...S)) };
 }
 
 // For the console, and for the tests that compare these with the program.
-window.mnistSoftmax = { normalize, deskew, read };
+window.mnistSoftmax = { normalize, deskew, directions, read };
 
 // The canvas --------------------------------------------------------------------------------------------------
 
@@ -88,8 +94,8 @@ function say(before = "") {
 
 function paint(target, colourOf) {
   const context = target.getContext("2d");
-  const picture = context.createImageData(data.width, data.height);
-  for (let n = 0; n < data.height * data.width; n++) picture.data.set(colourOf(n), 4 * n);
+  const picture = context.createImageData(target.width, target.height);
+  for (let n = 0; n < target.width * target.height; n++) picture.data.set(colourOf(n), 4 * n);
   context.putImageData(picture, 0, 0);
 }
 
@@ -97,16 +103,20 @@ function showImage() {
   paint(byId("seen"), n => [255, 255, 255, answer ? answer.image[n] : 0]);
 }
 
-/** x * W of the winning class, pixel by pixel. */
+/** x * W of the winning class, feature by feature. */
 function showReasons() {
   const k = answer ? answer.label : 0;
-  const spoken = Float64Array.from({ length: data.height * data.width },
-    (_, n) => answer ? answer.image[n] / 255 * W[n * classes + k] : 0);
+  const spoken = Float64Array.from({ length: W.length / classes - 1 },
+    (_, n) => answer ? answer.features[n] / 255 * W[n * classes + k] : 0);
   const largest = spoken.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
-  paint(byId("spoke"), n => [...(spoken[n] > 0 ? FOR : AGAINST), 255 * Math.abs(spoken[n]) / largest]);
+  const places = data.picture?.flat(); // which feature each pixel shows, -1 for none
+  paint(byId("spoke"), n => {
+    const value = spoken[places ? places[n] : n] ?? 0;
+    return [...(value > 0 ? FOR : AGAINST), 255 * Math.abs(value) / largest];
+  });
   const total = sign => spoken.reduce((sum, value) => value * sign > 0 ? sum + value : sum, 0);
   const signed = value => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
-  byId("why").textContent = answer ? `For and against ${data.names[k]}` : "Pixels for and against";
+  byId("why").textContent = answer ? `For and against ${data.names[k]}` : `${data.picture ? "Edges" : "Pixels"} for and against`;
   const [forIt, againstIt] = byId("sums").children;
   forIt.textContent = answer ? `for ${signed(total(1))}` : "for";
   againstIt.textContent = answer ? `against ${signed(total(-1))}` : "against";

@@ -15,19 +15,23 @@ from numpy.typing import NDArray
 
 from mnist_softmax.data.split import Split
 from mnist_softmax.errors import WeightsError, require
+from mnist_softmax.features import steps
+from mnist_softmax.features.prepare import prepare
 from mnist_softmax.records.receipt import train_arguments
 from mnist_softmax.runs import score
 from mnist_softmax.runs.model import Model
 from mnist_softmax.scoring import calibration, metrics
 from mnist_softmax.scoring.metrics import Evaluation
 from mnist_softmax.version import __version__
-from mnist_softmax.views.pictures import templates
+from mnist_softmax.views.pictures import places, templates
 from mnist_softmax.views.report import charts
 from mnist_softmax.views.report.png import png_address, signed_colours
 
 _FOLDER = Path(__file__).parent
 #: The feature steps that normalize.js knows.
-PORTED_STEPS = frozenset({"deskew"})
+PORTED_STEPS = frozenset({"deskew", "directions"})
+#: Pixels along a cell of directions.
+_CELL = 12
 #: The most pixels of the digits behind the confusion matrix: about half a megabyte in the page.
 _MOST_PIXELS = 1_000_000
 #: The most digits of one cell, and the most mistakes, that are shown.
@@ -61,7 +65,9 @@ def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
     evaluation = score.evaluate(model, split)
     facts = {**score.scores(model, split, evaluation), "dataset": split.source.public.label}
     parameters, names = model.parameters_for(split), score.class_names(model, split.source)
-    seen = model.features_of(split)
+    shape = steps.shape(split.height, split.width, model.features)
+    of_picture = places(shape, _CELL)
+    seen = prepare(split.images, split.height, split.width, steps.of_images(model.features))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -78,7 +84,9 @@ def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
         names=names,
         mistakes=_mistakes(split, seen, evaluation),
         wrong=evaluation.rows - evaluation.correct,
-        templates=_templates(parameters, split.height, split.width),
+        templates=_templates(parameters, of_picture),
+        picture=of_picture.shape,
+        shape=shape,
         parameters=parameters.size,
         height=split.height,
         width=split.width,
@@ -104,7 +112,7 @@ def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
         reliability_chart=charts.reliability_chart(bins),
         cells=_cells(evaluation.confusion),
         facts_json=_script_json(facts),
-        data_json=_script_json(_data(model, split, seen, evaluation, parameters, names)),
+        data_json=_script_json(_data(model, split, seen, evaluation, parameters, names, of_picture)),
         style=(_FOLDER / "style.css").read_text(encoding="utf-8"),
         scripts=[(_FOLDER / name).read_text(encoding="utf-8") for name in ("normalize.js", "page.js")],
     )
@@ -132,9 +140,9 @@ def repeat_command(model: Model) -> list[str]:
     return [shlex.join(words) for words in parts]
 
 
-def _templates(parameters: NDArray[np.float32], height: int, width: int) -> list[str]:
+def _templates(parameters: NDArray[np.float32], of_picture: NDArray[np.intp]) -> list[str]:
     """A picture of each class's weights, as `data:` addresses."""
-    pictures, scale = templates(parameters, height, width)
+    pictures, scale = templates(parameters, of_picture)
     return [png_address(signed_colours(picture, scale)) for picture in pictures]
 
 
@@ -151,6 +159,10 @@ def _mistakes(split: Split, seen: NDArray[np.uint8], evaluation: Evaluation) -> 
         }
         for row in rows.tolist()
     ]
+
+
+def _are_images(model: Model) -> bool:
+    return steps.of_images(model.features) == model.features
 
 
 def _cells(confusion: NDArray[np.int64]) -> list[list[dict[str, Any]]]:
@@ -178,6 +190,7 @@ def _data(
     evaluation: Evaluation,
     parameters: NDArray[np.float32],
     class_names: list[str],
+    of_picture: NDArray[np.intp],
 ) -> dict[str, Any]:
     """The data of the page's script."""
     rows = digits_shown(evaluation, split.labels, _MOST_PIXELS // seen.shape[1])
@@ -190,6 +203,7 @@ def _data(
         "width": split.width,
         "names": class_names,
         "features": list(model.features),
+        "picture": None if _are_images(model) else of_picture.tolist(),
         "weights": base64.b64encode(parameters.astype("<f4").tobytes()).decode(),
         "sheet": _sheet(seen[rows].reshape(-1, split.height, split.width)),
         "rows": rows.tolist(),
