@@ -83,17 +83,18 @@ def _tents(pixels: int, cells: int, c: int) -> NDArray[Any]:
     return tents.astype(np.float32 if c <= _LARGEST_EXACT else np.float64)
 
 
-def _parts(P: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """The maps (8, K, height, width) of images P (K, height, width)."""
-    padded = np.pad(P.astype(np.int16), ((0, 0), (1, 1), (1, 1)))
-    gx = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
-    gy = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
-    steep, flat = np.abs(gy), np.abs(gx)
-    east, south, west, north = (np.maximum(g, 0) for g in (gx, gy, -gx, -gy))
-    parts = np.empty((len(DIRECTIONS), *gx.shape), np.int16)
-    straight = (gx - steep, gy - flat, -gx - steep, -gy - flat)
-    oblique = ((east, south), (west, south), (west, north), (east, north))
+def _parts(P: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The maps (8, K, height, width) of images P (K, height, width); with (a - b)+ as max(a, b) - b."""
+    p = np.zeros((len(P), P.shape[1] + 2, P.shape[2] + 2), np.uint8)
+    p[:, 1:-1, 1:-1] = P
+    left, right, above, below = p[:, 1:-1, :-2], p[:, 1:-1, 2:], p[:, :-2, 1:-1], p[:, 2:, 1:-1]
+    across, down = np.maximum(left, right), np.maximum(above, below)
+    east, south, west, north = across - left, down - above, across - right, down - below  # (gx)+ and so on
+    flat, steep = east + west, south + north  # |gx| and |gy|: one of the two is 0
+    parts = np.empty((len(DIRECTIONS), *P.shape), np.uint8)
+    straight = ((east, steep), (south, flat), (west, steep), (north, flat))
+    oblique = ((east, south), (south, west), (west, north), (north, east))
     for i in range(4):
-        np.maximum(straight[i], 0, out=parts[2 * i])
+        np.subtract(np.maximum(*straight[i]), straight[i][1], out=parts[2 * i])
         np.minimum(*oblique[i], out=parts[2 * i + 1])
     return parts
