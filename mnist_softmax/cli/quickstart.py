@@ -8,38 +8,52 @@ from mnist_softmax.cli.train import train_and_report
 from mnist_softmax.errors import DataError, DownloadError
 from mnist_softmax.settings import Settings
 
-_OUT = Path("quickstart.npy")
+_PIXELS, _OUT = Path("quickstart-pixels.npy"), Path("quickstart.npy")
+_CHAIN = ("deskew", "directions")
 
 
 @options.command("quickstart", "Everything once: get MNIST, train, evaluate.", "mnist-softmax quickstart")
 @options.cache
 def command(data: options.Data) -> None:
-    """Get MNIST, train, evaluate, and say what to do next.
+    """Get MNIST, train on its pixels, then on directions, evaluate, and say what to do next.
 
     If MNIST cannot be fetched, the built-in sample takes its place.
     """
     from mnist_softmax.data.cache import default_cache_dir
     from mnist_softmax.data.split import Source
     from mnist_softmax.data.transfer import QUICK
+    from mnist_softmax.features import steps
     from mnist_softmax.records.checkpoint import checkpoint_path
     from mnist_softmax.runs import score
 
-    inputs.check_outputs(data, None, [_OUT, checkpoint_path(_OUT)])
+    outputs = [path for out in (_PIXELS, _OUT) for path in (out, checkpoint_path(out))]
+    inputs.check_outputs(data, None, outputs)
     try:
         split = inputs.open_split(data, "train", patience=QUICK)
     except (DownloadError, DataError) as error:
         output.warn(f"{error}")
         output.warn("MNIST could not be fetched; continuing with mnist-sample, a built-in sixth of it")
         split = inputs.open_split(data, "train", Source(dataset="mnist-sample"))
-    model = train_and_report(split, Settings(), (), _OUT)
+    output.emit(f"softmax regression on the {split.images.shape[1]} pixels of an image")
+    on_pixels = train_and_report(split, Settings(), (), _PIXELS)
+    output.emit("")
+    output.emit(f"the same on {steps.count(split.height, split.width, _CHAIN)} directions of its ink")
+    model = train_and_report(split, Settings.for_features(_CHAIN), _CHAIN, _OUT)
     output.emit("")
     test = inputs.open_split(data, "test", split.source)
-    print_scores(score.scores(model, test, score.evaluate(model, test)), confusion=True)
+    before, after = (score.evaluate(each, test) for each in (on_pixels, model))
+    print_scores(score.scores(model, test, after), confusion=True)
+    output.emit("")
+    mistakes = [
+        f"{each.rows - each.correct} mistakes ({output.percent(each.accuracy)})" for each in (before, after)
+    ]
+    output.emit("what changed: only what the model sees")
+    output.emit(f"{mistakes[0]} on pixels, {mistakes[1]} on directions")
     output.emit("")
     output.emit(f"weights: {_OUT.resolve()}")
     if split.source.dataset == "mnist":
         output.emit(f"data:    {(data.cache_dir or default_cache_dir()) / 'mnist'}")
-        output.emit("next:    mnist-softmax train --epochs 30 && mnist-softmax eval --confusion")
+        output.emit(f"next:    mnist-softmax compare {_PIXELS} {_OUT} && mnist-softmax show {_OUT}")
     else:
         output.emit("data:    built into the program")
         output.emit("next:    mnist-softmax download, then mnist-softmax train && mnist-softmax eval")

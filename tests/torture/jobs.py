@@ -45,7 +45,16 @@ JOBS = {
     "gradcheck": Job("gradcheck --rows 8", writes=False),
     "info": Job("info a.npy --json", data=False, writes=False),
 }
-OLD = ("quickstart.npy", "w.npy", "log.jsonl", "s.npy", "p.csv", "page.html", "d.csv")
+OLD = (
+    "quickstart-pixels.npy",
+    "quickstart.npy",
+    "w.npy",
+    "log.jsonl",
+    "s.npy",
+    "p.csv",
+    "page.html",
+    "d.csv",
+)
 
 
 class Jobs:

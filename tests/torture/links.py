@@ -168,7 +168,7 @@ def overwriting() -> Iterator[Case]:
                     for kind in ("symbolic", "hard"):
                         change = alias(kind, "o.npy.checkpoint", target)
                         yield Case(f"{name} checkpoint {kind} {target}", change, line.format("o.npy"), {2})
-    for name in ("quickstart.npy", "quickstart.npy.checkpoint"):
+    for name in ("quickstart.npy", "quickstart-pixels.npy.checkpoint"):
         for file in sorted(CONTENTS):
             for kind in ("symbolic", "hard"):
                 change = alias(kind, name, f"{CACHED}/{file}")
