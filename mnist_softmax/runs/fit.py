@@ -84,10 +84,10 @@ def fit(
     folder = check_writable_target(out).parent if out else None
     rows, held_out = train_validation_rows(len(split.labels), settings.val_size or 0, settings.seed)
     run = run_of(split, settings, features, len(rows))
-    stored = prepare(split.images, split.height, split.width, features, folder)
     keeper = _Keeper(out, run)
     if resume:
         keeper.load(notify)
+    stored = prepare(split.images, split.height, split.width, features, folder)
     state = keeper.state or initial_state(stored.shape[1], len(split.class_names), steps.SCALE)
     with ExitStack() as stack:
         write_line = stack.enter_context(LineLog(log)).write if log else lambda _: None
