@@ -12,6 +12,7 @@ from conftest import Program
 from mnist_softmax import softmax
 from mnist_softmax.data.open import open_split
 from mnist_softmax.data.split import Split
+from mnist_softmax.features.prepare import prepare
 from mnist_softmax.proof import gradcheck, references
 from mnist_softmax.proof.gradcheck import Formulas
 from mnist_softmax.training.kernel import Step
@@ -306,6 +307,10 @@ def test_features_are_checked_as_pixels_are(program: Program) -> None:
     facts = json.loads(done.out)
     assert done.code == 0
     assert (facts["features"], facts["reg"], facts["passed"]) == (["deskew", "directions"], 1e-6, True)
+    sample = open_split("mnist-sample")
+    seen = Split.of(prepare(sample.images, 28, 28, ("deskew", "directions")), sample.labels)
+    errors = [check.error for check in gradcheck.check(seen, 16, 1e-6, 0)]
+    assert [check["error"] for check in facts["checks"]] == errors
     plain = program(
         "gradcheck", "--dataset=mnist-sample", "--features=directions", "--rows", 16, "--reg", 0.1
     )

@@ -14,12 +14,13 @@ from PIL import Image
 
 from mnist_softmax.data.open import open_split
 from mnist_softmax.data.split import Split
-from mnist_softmax.features import deskew, directions
+from mnist_softmax.features import deskew, directions, steps
 from mnist_softmax.features.normalize import normalize
 from mnist_softmax.features.prepare import prepare
 from mnist_softmax.runs.fit import train
 from mnist_softmax.runs.model import Model, load
 from mnist_softmax.runs.score import evaluate
+from mnist_softmax.views import pictures
 from mnist_softmax.views.report import page as report_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the dependency group `browser`")
@@ -217,6 +218,13 @@ def test_what_spoke_for_and_against_adds_up_to_the_logit(open_page: Any, reports
     seen = prepare(normalize(picture).image.reshape(1, -1), 28, 28, model.features)[0]
     W = model.array[:-1, 0] * (seen / 255)
     assert spoke == pytest.approx([W[W > 0].sum(), W[W < 0].sum()], abs=0.006)
+    drawn = page.evaluate("""() => {
+        const canvas = document.getElementById("spoke");
+        return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+    }""")
+    alpha = np.array(drawn).reshape(-1, 4)[:, 3]
+    places = pictures.places(steps.shape(28, 28, model.features), report_page.CELL).ravel()
+    np.testing.assert_allclose(alpha, 255 * np.abs(np.append(W, 0)[places]) / np.abs(W).max(), atol=1)
 
 
 def test_a_click_on_a_cell_shows_its_digits(open_page: Any, reports: Path) -> None:

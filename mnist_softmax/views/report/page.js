@@ -4,7 +4,6 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const bytes = Uint8Array.from(atob(data.weights), character => character.charCodeAt(0));
 const W = new Float32Array(bytes.buffer);
 const classes = data.names.length;
-const FOR = [232, 93, 4], AGAINST = [37, 110, 219];
 const percent = fraction => (100 * fraction).toFixed(2) + " %";
 const byId = id => document.getElementById(id);
 
@@ -110,9 +109,11 @@ function showReasons() {
     (_, n) => answer ? answer.features[n] / 255 * W[n * classes + k] : 0);
   const largest = spoken.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
   const places = data.picture?.flat(); // which feature each pixel shows, -1 for none
+  const style = getComputedStyle(document.documentElement); // colours of a light or a dark page
+  const [orange, blue] = ["--for-rgb", "--against-rgb"].map(name => style.getPropertyValue(name).trim().split(" "));
   paint(byId("spoke"), n => {
     const value = spoken[places ? places[n] : n] ?? 0;
-    return [...(value > 0 ? FOR : AGAINST), 255 * Math.abs(value) / largest];
+    return [...(value > 0 ? orange : blue), 255 * Math.abs(value) / largest];
   });
   const total = sign => spoken.reduce((sum, value) => value * sign > 0 ? sum + value : sum, 0);
   const signed = value => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);

@@ -31,7 +31,7 @@ _FOLDER = Path(__file__).parent
 #: The feature steps that normalize.js knows.
 PORTED_STEPS = frozenset({"deskew", "directions"})
 #: Pixels along a cell of directions.
-_CELL = 12
+CELL = 12
 #: The most pixels of the digits behind the confusion matrix: about half a megabyte in the page.
 _MOST_PIXELS = 1_000_000
 #: The most digits of one cell, and the most mistakes, that are shown.
@@ -66,7 +66,7 @@ def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
     facts = {**score.scores(model, split, evaluation), "dataset": split.source.public.label}
     parameters, names = model.parameters_for(split), score.class_names(model, split.source)
     shape = steps.shape(split.height, split.width, model.features)
-    of_picture = places(shape, _CELL)
+    of_picture = places(shape, CELL)
     seen = prepare(split.images, split.height, split.width, steps.of_images(model.features))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),

@@ -28,5 +28,5 @@ def signed_colours(values: NDArray[Any], scale: float) -> NDArray[np.uint8]:
     return np.concatenate([colours, alpha], axis=-1).astype(np.uint8)
 
 
-#: RGB of what speaks for a class and against it; page.js has the same.
+#: RGB of what speaks for a class and against it, as in style.css on a light page.
 FOR, AGAINST = (232, 93, 4), (37, 110, 219)
