@@ -108,16 +108,16 @@ def _run_epoch(
 ) -> NDArray[np.float64]:
     """Train on `order` once, in batches of the sizes of `steps`; return each model's running loss, (K,)."""
     nats, batch = np.zeros(steps[0].models), 0
-    read_ahead = ReadAhead(stored, order)
-    for step, start, stop in _blocks(steps, len(order)):
-        read_ahead.reached(start)
-        batches = (stop - start) // step.batch_rows
-        factors = rate_factors[batch : batch + batches]
-        nats = nats + _run_batches(stored, labels, order[start:stop], step, factors)
-        batch += batches
-        on_rows(stop - start)
-        if not np.isfinite(nats).any():
-            break
+    with ReadAhead(stored, order) as read_ahead:
+        for step, start, stop in _blocks(steps, len(order)):
+            read_ahead.reached(start)
+            batches = (stop - start) // step.batch_rows
+            factors = rate_factors[batch : batch + batches]
+            nats = nats + _run_batches(stored, labels, order[start:stop], step, factors)
+            batch += batches
+            on_rows(stop - start)
+            if not np.isfinite(nats).any():
+                break
     return nats / len(order)
 
 

@@ -9,7 +9,7 @@ The choice depends only on the size of the data, never on the machine, so the or
 """
 
 import mmap
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,9 @@ def window_rows(rows: int, row_bytes: int) -> int:
 class ReadAhead:
     """Asks the system to read the next window of a mapped file while this one is in use.
 
-    Nothing waits for the read. For data in memory, and on Windows, nothing happens.
+    Nothing waits for the read. In a ``with`` block the system reads no more than it is asked to: around a
+    page that is touched too early it would read megabytes, of other windows, and drop this one's for them.
+    For data in memory, and on Windows, nothing happens.
 
     Parameters
     ----------
@@ -65,6 +67,15 @@ class ReadAhead:
         mapping = _mapping(stored) if self._window < len(order) else None
         self._mapping = mapping if hasattr(mmap.mmap, "madvise") else None
         self._start = len(mapping) - stored.nbytes if mapping else 0  # the rows end where the file ends
+
+    def __enter__(self) -> Self:
+        if self._mapping:
+            self._mapping.madvise(mmap.MADV_RANDOM)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._mapping:
+            self._mapping.madvise(mmap.MADV_NORMAL)
 
     def reached(self, position: int) -> None:
         """Ask the system to read this window and the next; everything before `position` is done."""
