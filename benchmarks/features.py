@@ -57,15 +57,15 @@ def average(sums: NDArray[Any]) -> NDArray[Any]:
     return sums / (4 * C**4)
 
 
-def unsigned(P: Pixels) -> NDArray[np.int16]:
+def unsigned(P: Pixels) -> Pixels:
     """Four maps: those of opposite directions added."""
     eight = _parts(P)
     return eight[:4] + eight[4:]
 
 
-def pixels(P: Pixels) -> NDArray[np.int16]:
+def pixels(P: Pixels) -> Pixels:
     """One map: the image itself."""
-    return P.astype(np.int16)[None]
+    return P[None]
 
 
 TENTS = _tents(SIDE, CELLS, C).astype(np.float64)
@@ -74,7 +74,7 @@ BOXES = np.repeat(2.0 * C * np.eye(CELLS), C, axis=0)
 
 
 def cells(
-    maps: Callable[[Pixels], NDArray[np.int16]] = _parts,
+    maps: Callable[[Pixels], Pixels] = _parts,
     weights: NDArray[np.float64] = TENTS,
     value: Callable[[NDArray[Any]], NDArray[Any]] = root,
 ) -> Features:
@@ -250,7 +250,7 @@ def walk(image: Pixels) -> None:
     draw(image.reshape(SIDE, SIDE), upright, parts, seen)
 
 
-def draw(image: Pixels, upright: Pixels, parts: NDArray[np.int16], seen: Pixels) -> None:
+def draw(image: Pixels, upright: Pixels, parts: Pixels, seen: Pixels) -> None:
     """The image; upright, within its eight maps; within their cells, twice as dark. Dark is much."""
     side, gap = 112, 8
     canvas = Image.new("L", (7 * side + 10 * gap, 3 * side + 4 * gap), 208)
