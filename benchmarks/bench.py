@@ -24,6 +24,7 @@ from interleave import HERE, Peer, interleaved, machine, ratios
 
 Command = list[str | Path]
 PROGRAM: Command = [sys.executable, "-m", "mnist_softmax"]
+DIRECTIONS: Command = ["train", "--config", HERE.parent / "configs" / "directions.toml"]
 SWEPT = 32
 
 
@@ -61,13 +62,15 @@ def _faster(stack: ExitStack, script: str, folder: Path) -> Peer:
 
 
 def epochs(folder: Path, rounds: int) -> tuple[list[Row], list[str]]:
-    """An epoch of each peer, our floor, and a sweep."""
+    """An epoch of each peer, our floor, a sweep, and what directions cost."""
     with ExitStack() as stack:
         ours = stack.enter_context(Peer("ours.py", folder))
         peers = {
             "epoch": (ours, "epoch"),
             "floor": (ours, "floor"),
             "sweep": (ours, "sweep"),
+            "directions": (ours, "directions"),
+            "prepare": (ours, "prepare"),
             "textbook": (_faster(stack, "textbook.py", folder), "epoch"),
             "tensors": (_faster(stack, "torch_tensors.py", folder), "epoch"),
             "loader": (_faster(stack, "torch_dataloader.py", folder), "epoch"),
@@ -90,13 +93,23 @@ def epochs(folder: Path, rounds: int) -> tuple[list[Row], list[str]]:
             0.15,
             0.12,
         ),
+        Row("epoch of directions / epoch of pixels", ratios(times["directions"], epoch)),
+        Row("the directions of 70,000 deskewed images", _spread(times["prepare"]), unit=" s"),
     ], versions
 
 
-def _seconds(command: Command) -> float:
+def _spread(values: Sequence[float]) -> tuple[float, float, float]:
+    return min(values), median(values), max(values)
+
+
+def _timed(command: Command) -> tuple[float, str]:
     started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return time.perf_counter() - started, done.stdout
+
+
+def _seconds(command: Command) -> float:
+    return _timed(command)[0]
 
 
 def _in_turn(
@@ -114,7 +127,10 @@ def whole_commands(folder: Path, cache: Path, scratch: Path, rounds: int) -> lis
     torch: Command = [sys.executable, HERE / "torch_train.py", folder, scratch]
     help_: Command = [Path(sys.executable).with_name("mnist-softmax"), "--help"]
     click: Command = [sys.executable, "-c", "import click"]
-    peaks = sorted(_peak_megabytes(train) for _ in range(3))
+    directions: Command = [*PROGRAM, *DIRECTIONS, "--cache-dir", cache, "--out", scratch / "w.npy"]
+    peaks, peaks_of_directions = (
+        _spread([_peak_megabytes(command) for _ in range(3)]) for command in (train, directions)
+    )
     return [
         Row(
             "`mnist-softmax train`, whole process / the same in PyTorch",
@@ -122,7 +138,13 @@ def whole_commands(folder: Path, cache: Path, scratch: Path, rounds: int) -> lis
             0.25,
             0.15,
         ),
-        Row("peak resident memory of `train`", (peaks[0], peaks[1], peaks[2]), 150, 120, 0, " MB"),
+        Row("peak resident memory of `train`", peaks, 150, 120, 0, " MB"),
+        Row(
+            "peak resident memory of `train --config configs/directions.toml`",
+            peaks_of_directions,
+            digits=0,
+            unit=" MB",
+        ),
         Row(
             '`mnist-softmax --help` / `python -c "import click"`',
             _in_turn(lambda: _seconds(help_), lambda: _seconds(click), 5 * rounds),
@@ -137,6 +159,31 @@ def _peak_megabytes(command: Command) -> float:
     _, _, usage = os.wait4(process.pid, 0)
     process.returncode = 0  # it was waited for here
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def networks(folder: Path, cache: Path, scratch: Path, seeds: int) -> tuple[list[Row], list[str]]:
+    """Whole processes, a round for each seed: ratios of time, and lines about accuracy."""
+    ours = "`train --config configs/directions.toml`"
+    scripts = {"CNN in PyTorch": "cnn", "MLP 784-512-10 in PyTorch": "mlp"}
+    weights = scratch / "directions.npy"
+    train: Command = [*PROGRAM, *DIRECTIONS, "--cache-dir", cache, "--out", weights]
+    score: Command = [*PROGRAM, "eval", weights, "--cache-dir", cache, "--json"]
+    seconds: dict[str, list[float]] = {name: [] for name in (ours, *scripts)}
+    accuracy: dict[str, list[float]] = {name: [] for name in (ours, *scripts)}
+    for seed in map(str, range(seeds)):
+        seconds[ours].append(_seconds([*train, "--seed", seed]))
+        accuracy[ours].append(json.loads(_timed(score)[1])["accuracy"])
+        for name, script in scripts.items():
+            took, printed = _timed([sys.executable, HERE / "torch_networks.py", folder, script, seed])
+            seconds[name].append(took)
+            accuracy[name].append(float(printed))
+        _say(f"seed {seed}: {', '.join(f'{name} {times[-1]:.1f} s' for name, times in seconds.items())}")
+    of_time = {name: ratios(seconds[ours], times) for name, times in seconds.items()}
+    lines = []
+    for name, values in accuracy.items():
+        low, middle, high = (f"{100 * value:.2f} %" for value in _spread(values))
+        lines.append(f"| {name} | {low} | **{middle}** | {high} | {of_time[name][1]:.2f} |")
+    return [Row(f"{ours}, whole process / {name}", of_time[name]) for name in scripts], lines
 
 
 def reaching_a_loss(folder: Path, rounds: int) -> list[Row]:
@@ -157,7 +204,7 @@ def reaching_a_loss(folder: Path, rounds: int) -> list[Row]:
     ]
 
 
-def _results(rows: Sequence[Row], versions: Sequence[str], minutes: float) -> str:
+def _results(rows: Sequence[Row], accuracies: Sequence[str], versions: Sequence[str], minutes: float) -> str:
     return "\n".join(
         [
             "# Benchmark results",
@@ -169,6 +216,13 @@ def _results(rows: Sequence[Row], versions: Sequence[str], minutes: float) -> st
             "| figure | min | median | max | asked: at most | aim |",
             "|---|---|---|---|---|---|",
             *(row.markdown() for row in rows),
+            "",
+            "The accuracy of the last of these on the 10,000 test rows. They train on all 60,000 rows, each",
+            "round with a seed of its own.",
+            "",
+            "| whole process | min | median | max | seconds, ours over its |",
+            "|---|---|---|---|---|",
+            *accuracies,
             "",
             f"Machine: {machine()}.",
             "",
@@ -196,7 +250,9 @@ def main() -> None:
         rows, versions = epochs(folder, arguments.rounds)
         rows += whole_commands(folder, cache, Path(name), max(3, arguments.rounds // 2))
         rows += reaching_a_loss(folder, 3)
-    table = _results(rows, versions, (time.monotonic() - started) / 60)
+        of_networks, accuracies = networks(folder, cache, Path(name), 3)
+        rows += of_networks
+    table = _results(rows, accuracies, versions, (time.monotonic() - started) / 60)
     (HERE / "RESULTS.md").write_text(table, encoding="utf-8")
     print(table)
 

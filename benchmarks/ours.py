@@ -1,4 +1,4 @@
-"""Our epoch, an epoch of a sweep, and in the same process our floor.
+"""Our epoch of pixels, of directions and of a sweep, what directions cost, and in the same process our floor.
 
 The floor is what no form of this step can avoid: gather, convert, the two products, and nothing else.
 """
@@ -11,6 +11,7 @@ from peer import BATCH_SIZE, LR, MOMENTUM, REG, serve
 
 from mnist_softmax import __version__, blas
 from mnist_softmax.data.open import open_split
+from mnist_softmax.features import prepare
 from mnist_softmax.features.steps import SCALE
 from mnist_softmax.runs.sweep import grid, sweep
 from mnist_softmax.settings import Settings
@@ -18,10 +19,17 @@ from mnist_softmax.training.descent import descend
 from mnist_softmax.training.kernel import Step, initial_state
 from mnist_softmax.training.shuffle import epoch_order
 
-split = open_split(data_dir=Path(sys.argv[1]))
+CHAIN = ("deskew", "directions")
+
+split, test = (open_split(data_dir=Path(sys.argv[1]), split=name) for name in ("train", "test"))
 rows = np.arange(len(split.labels), dtype=np.uint32)
 settings = Settings(lr=LR, reg=REG, momentum=MOMENTUM, batch_size=BATCH_SIZE, epochs=100_000)
 epochs = descend(split.images, split.labels, rows, [settings], initial_state(784, 10, SCALE))
+features = prepare.prepare(split.images, split.height, split.width, CHAIN)
+settings_of_features = Settings.for_features(CHAIN, batch_size=BATCH_SIZE, epochs=100_000)
+epochs_of_features = descend(
+    features, split.labels, rows, [settings_of_features], initial_state(features.shape[1], 10, SCALE)
+)
 step = Step(initial_state(784, 10, SCALE), [settings], BATCH_SIZE, BATCH_SIZE)
 part = step.parts[0][0]
 batch = np.empty((BATCH_SIZE, 784), np.uint8)
@@ -30,6 +38,17 @@ batch = np.empty((BATCH_SIZE, 784), np.uint8)
 def epoch() -> None:
     """One epoch, as `mnist-softmax train` does it, but for the scores of rows held out."""
     next(epochs)
+
+
+def epoch_of_directions() -> None:
+    """The same of the features that `configs/directions.toml` trains on."""
+    next(epochs_of_features)
+
+
+def prepare_all() -> None:
+    """Those features of all 70,000 images."""
+    for part in (split, test):
+        prepare.prepare(part.images, part.height, part.width, CHAIN)
 
 
 def sweep_of_32() -> None:
@@ -53,5 +72,11 @@ def floor() -> None:
 
 serve(
     f"mnist-softmax {__version__}, {blas.description()}",
-    {"epoch": epoch, "floor": floor, "sweep": sweep_of_32},
+    {
+        "epoch": epoch,
+        "floor": floor,
+        "sweep": sweep_of_32,
+        "directions": epoch_of_directions,
+        "prepare": prepare_all,
+    },
 )

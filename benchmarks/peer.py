@@ -16,11 +16,11 @@ BATCH_SIZE = 128
 LR, REG, MOMENTUM = 0.1, 1e-4, 0.9
 
 
-def load() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The 60,000 training images (M, 784) and labels of the folder named first on the command line."""
+def load(split: str = "train") -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images (M, 784) and labels, of the folder named first on the command line; `split` is train or t10k."""
     folder = Path(sys.argv[1])
-    images = np.fromfile(folder / "train-images-idx3-ubyte", np.uint8)[16:].reshape(-1, 784)
-    return images, np.fromfile(folder / "train-labels-idx1-ubyte", np.uint8)[8:]
+    images = np.fromfile(folder / f"{split}-images-idx3-ubyte", np.uint8)[16:].reshape(-1, 784)
+    return images, np.fromfile(folder / f"{split}-labels-idx1-ubyte", np.uint8)[8:]
 
 
 def serve(version: str, work: Mapping[str, Callable[[], None]]) -> None:
