@@ -286,7 +286,7 @@ def mapped_scratch(blocks: Iterable[memoryview], folder: Path | None = None) -> 
             file.flush()
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
-        where = folder or Path(tempfile.gettempdir())
+        where = folder or "the system's folder of temporary files"
         raise LocalIOError("cannot write a temporary file", where, got=error.strerror) from error
 
 

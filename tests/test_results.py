@@ -28,6 +28,7 @@ BARS = {
     "accurate": (1.5e-3, 0.925),
     "derivation": (None, 0.918),
     "deskew": (None, 0.955),
+    "directions": (None, 0.991),
     "optimum": (1e-4, 0.9243),
     "smoke": (None, 0.88),
 }

@@ -50,7 +50,7 @@ def command(
     complete = reported = False
     best = None
     try:
-        _train(split, models, features, outcomes)
+        _train(split, models, features, outcomes, out and out.absolute().parent)
         complete = True
         ranking = ranked(list(outcomes.values()))
         if not json:
@@ -81,6 +81,7 @@ def _train(
     models: list[Settings],
     features: tuple[str, ...],
     outcomes: "dict[Settings, Outcome]",
+    folder: Path | None,
 ) -> None:
     """Train the models with a bar; `outcomes` has the latest of each, even after an interruption."""
     from mnist_softmax.runs import sweep
@@ -90,7 +91,7 @@ def _train(
     total = settled[0].row_passes(len(split.labels)) * len(settled)
     with (
         output.progress_bar(total, f"training {len(settled)} models", "row") as advance,
-        closing(sweep.sweep(split, settled, features, on_rows=advance)) as progress,
+        closing(sweep.sweep(split, settled, features, folder=folder, on_rows=advance)) as progress,
     ):
         for group in progress:
             outcomes.update((outcome.settings, outcome) for outcome in group)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -136,6 +137,7 @@ def sweep(
     models: Sequence[Settings],
     features: Sequence[str] = (),
     *,
+    folder: Path | None = None,
     workers: int | None = None,
     on_rows: OnRows = lambda _: None,
 ) -> Generator[list[Outcome]]:
@@ -148,6 +150,7 @@ def sweep(
     split : the training file's rows.
     models : what `grid` returned.
     features : a chain of feature steps, the same for all.
+    folder : of the file that holds more than 1 GiB of features; see `prepare`.
     workers : threads; None for the number of cores. It affects only the speed.
     on_rows : called, in the caller's thread, with the rows just trained on, times the models.
 
@@ -158,7 +161,7 @@ def sweep(
     settled = [model.for_rows(len(split.labels)) for model in models]
     if settled[0].val_size == 0:
         raise UsageError("too few rows to hold any out", split.source.label, remedy="set --val-size")
-    stored = prepare(split.images, split.height, split.width, check_features(features))
+    stored = prepare(split.images, split.height, split.width, check_features(features), folder)
     by_seed = sorted(settled, key=lambda model: model.seed)
     groups = [
         same_seed[at : at + _GROUP]

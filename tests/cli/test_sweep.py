@@ -6,13 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import numpy as np
 import pytest
 from cli.receipts import receipt_of
 from conftest import Program, clean_environment, write_folder
+
+from mnist_softmax.features import prepare
 
 SAMPLE = ("--dataset", "mnist-sample")
 GRID = ("--lr", "0.05,0.2,0.5", "--reg", "0,1e-3", "--epochs", 2)
@@ -83,6 +87,19 @@ def test_lr_and_reg_follow_the_features_each_by_itself(program: Program, small_f
     assert [(m["lr"], m["reg"]) for m in sorted(given, key=lambda m: m["lr"])] == [(1, 1e-6), (2, 1e-6)]
     given = json.loads(program(*common, "--reg", "0.1").out)["models"]
     assert [(m["lr"], m["reg"]) for m in given] == [(4, 0.1)]
+
+
+@pytest.mark.parametrize("out", [None, "best.npy"])
+def test_features_that_fill_a_file_go_beside_out(
+    program: Program, tmp_path: Path, small_folder: Path, monkeypatch: pytest.MonkeyPatch, out: Any
+) -> None:
+    monkeypatch.setattr(prepare, "MOST_IN_MEMORY", 0)
+    temporary = Mock(wraps=tempfile.TemporaryFile)
+    monkeypatch.setattr(tempfile, "TemporaryFile", temporary)
+    options = ["--out", out] if out else []
+    done = program("sweep", "--data-dir", small_folder, "--features=directions", "--epochs", 1, *options)
+    assert done.code == 0, done.err
+    assert temporary.call_args_list == ([call(dir=tmp_path)] * 2 if out else [call(dir=None)])
 
 
 def test_exit_code_7_only_when_every_model_diverges(

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mnist_softmax.errors import LocalIOError
 from mnist_softmax.features import prepare as module
@@ -74,7 +75,23 @@ def test_features_beyond_the_limit_are_in_a_file_without_a_name(
     assert prepare(IMAGES, 9, 7, ("deskew",), tmp_path).flags.writeable
 
 
-def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_steps_multiply_on_one_thread_which_is_faster_beside_other_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+
+    def look(images: Any, *_: int) -> Any:
+        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return images
+
+    monkeypatch.setitem(steps.STEPS, "look", Step(look, lambda *size: size))
+    with threadpool_limits(2, "blas"):
+        prepare(IMAGES, 9, 7, ("look",))
+    assert set(seen) == {1}
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: bool) -> None:
     class Full:
         def __init__(self, **_: Any) -> None: ...
 
@@ -88,5 +105,6 @@ def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
     monkeypatch.setattr(tempfile, "TemporaryFile", Full)
     monkeypatch.setattr(module, "MOST_IN_MEMORY", 0)
-    with pytest.raises(LocalIOError, match=f"cannot write a temporary file: {tmp_path}: got No space left"):
-        prepare(IMAGES, 9, 7, ("deskew",), tmp_path)
+    where = str(tmp_path) if folder else "the system's folder of temporary files"
+    with pytest.raises(LocalIOError, match=f"cannot write a temporary file: {where}: got No space left"):
+        prepare(IMAGES, 9, 7, ("deskew",), tmp_path if folder else None)
