@@ -1,9 +1,9 @@
 """`make bench`: this program beside its peers, as ratios, written to benchmarks/RESULTS.md.
 
-Every peer reads the same MNIST files, with the same batch size and, but for the float64 textbook loop, the
-same precision. Each is a process of its own; they take turns, a unit of work at a time, so that a machine
-that slows down slows all of them. A ratio is taken within a round. Peers whose threads can be set are tried
-with one and with two, and the faster goes on.
+Every peer reads the same MNIST files, with the same batch size (but for the CNN) and the same precision (but
+for the float64 textbook loop). Each is a process of its own; they take turns, a unit of work at a time, so
+that a machine that slows down slows all of them. A ratio is taken within a round. Peers whose threads can be
+set are tried with one and with two, and the faster goes on.
 """
 
 import argparse
@@ -211,7 +211,7 @@ def _results(rows: Sequence[Row], accuracies: Sequence[str], versions: Sequence[
             "",
             "Written by `make bench`; do not edit. Ratios of seconds, ours over the other's: below 1 is",
             "faster. Each is the minimum, median and maximum over rounds in which both took their turn;",
-            "batch size 128, 60,000 rows of MNIST. What each script does is said at its top.",
+            "batch size 128 (the CNN 256), 60,000 rows of MNIST. What each script does is said at its top.",
             "",
             "| figure | min | median | max | asked: at most | aim |",
             "|---|---|---|---|---|---|",
