@@ -37,7 +37,7 @@ _CELLS = 7
 #: The largest cell whose sums float32 holds exactly: 255 * 4 c^4 is below 2^24.
 _LARGEST_EXACT = 11
 #: Pixels processed at once, so that their buffers fit in a processor's cache.
-_BLOCK_PIXELS = 1 << 15
+_BLOCK_PIXELS = 1 << 16
 #: The parts, clockwise from east, as steps in x and in y.
 DIRECTIONS = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))
 
