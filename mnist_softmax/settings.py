@@ -179,7 +179,7 @@ def check_features(chain: object) -> tuple[str, ...]:
     """
     names = tuple(chain) if isinstance(chain, list | tuple) else (chain,)
     known = list(FEATURE_STEPS)
-    places = [known.index(name) if name in known else -1 for name in names]
+    places = [known.index(name) if isinstance(name, str) and name in known else -1 for name in names]
     if -1 in places or places != sorted(set(places)):
         expected = f"any of {', '.join(known)}, each at most once, in this order"
         if places == [1, 0]:

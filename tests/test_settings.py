@@ -201,7 +201,19 @@ def test_a_chain_of_steps_is_taken_as_a_tuple(chain: Any, names: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "chain", [None, 1, "", "sharpen", ["sharpen"], ["deskew", "deskew"], [None], [["deskew"]], {}]
+    "chain",
+    [
+        None,
+        1,
+        "",
+        "sharpen",
+        ["sharpen"],
+        ["deskew", "deskew"],
+        [None],
+        [["deskew"]],
+        {},
+        np.array(["deskew"]),
+    ],
 )
 def test_what_is_no_chain_of_steps_is_refused(chain: Any) -> None:
     with pytest.raises(UsageError, match="wrong features: expected any of deskew, directions, each"):

@@ -141,7 +141,7 @@ features = click.option(
     show_default=True,
     help="What the model sees instead of the pixels: a comma-separated chain of "
     + "; ".join(f"{name}, which {text}" for name, text in FEATURE_STEPS.items())
-    + ". The receipt records it, so eval does the same.",
+    + ".",
 )
 
 

@@ -47,7 +47,7 @@ def command(data: options.Data) -> None:
     mistakes = [
         f"{each.rows - each.correct} mistakes ({output.percent(each.accuracy)})" for each in (before, after)
     ]
-    output.emit("what changed: only what the model sees")
+    output.emit("what changed: what the model sees, and the lr and reg that fit it")
     output.emit(f"{mistakes[0]} on pixels, {mistakes[1]} on directions")
     output.emit("")
     output.emit(f"weights: {_OUT.resolve()}")

@@ -46,6 +46,9 @@ def command(
 ) -> None:
     """Train softmax regression by minibatch gradient descent.
 
+    The receipt in the weights file records the features, and every command that reads the weights applies
+    them.
+
     Every option can also be set in a config file or by an environment variable, such as
     MNIST_SOFTMAX_TRAIN_LR=0.1. The command line wins over the environment, and that over the file.
     """

@@ -17,7 +17,8 @@ half of its neighbours. In x and in y alike, pixel i has the weight in cell k ::
 
     tent(k, i) = (2c - |2i - (2ck + c - 1)|)+         for c = 4: 1 3 5 7 7 5 3 1
 
-so a stroke that moves changes the sums little by little. The weights of a cell sum to (2 c^2)^2, and ::
+so a stroke that moves changes the sums little by little. The weights of a cell sum to (2 c^2)^2, less at the
+border, and ::
 
     feature = min(255, floor(sqrt(64 sum / c^4)))
 

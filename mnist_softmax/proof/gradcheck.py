@@ -33,6 +33,8 @@ _ROUNDING = 1e-12
 _COMPLEX_STEP = 1e-10
 #: Central differences: the step squared times a third derivative, and rounding divided by the step.
 _CENTRAL = 1e-7
+#: A gradient below this is small beside the rounding of the loss, 1e-15, divided by the step, 1e-4.
+_CENTRAL_LEAST = 1e-3
 #: float32 with the 784 pixels of MNIST; the rounding of a longer sum grows with the root of its length.
 _FLOAT32 = 1e-6
 #: The curvature of the loss, over one very small step.
@@ -83,11 +85,14 @@ class Check:
         return self.error <= self.tolerance
 
 
-def relative_error(a: Any, b: Any) -> float:
-    """max|a - b| / max|b|; max|a - b| if b is zero up to rounding; inf if the shapes differ."""
+def relative_error(a: Any, b: Any, least: float = 0.0) -> float:
+    """max|a - b| / max|b|; max|a - b| if b is zero up to rounding; inf if the shapes differ.
+
+    A max|b| below `least` counts as that.
+    """
     if np.shape(a) != np.shape(b):
         return math.inf
-    largest = float(np.max(np.abs(b)))
+    largest = max(float(np.max(np.abs(b))), least)
     return float(np.max(np.abs(np.subtract(a, b)))) / (largest if largest > 1e-12 else 1.0)
 
 
@@ -176,7 +181,7 @@ def _by_weights(p: Problem, f: Formulas) -> float:
 
 def _by_weights_central(p: Problem, f: Formulas) -> float:
     # Relative to the analytic gradient: where that is zero, the numerical one is only rounding of the loss.
-    return relative_error(p.by_parameters_central[:-1], f.gradient(*p.arguments)[0])
+    return relative_error(p.by_parameters_central[:-1], f.gradient(*p.arguments)[0], _CENTRAL_LEAST)
 
 
 def _by_bias(p: Problem, f: Formulas) -> float:
@@ -184,7 +189,7 @@ def _by_bias(p: Problem, f: Formulas) -> float:
 
 
 def _by_bias_central(p: Problem, f: Formulas) -> float:
-    return relative_error(p.by_parameters_central[-1], f.gradient(*p.arguments)[1])
+    return relative_error(p.by_parameters_central[-1], f.gradient(*p.arguments)[1], _CENTRAL_LEAST)
 
 
 def _momentum(p: Problem, f: Formulas) -> float:

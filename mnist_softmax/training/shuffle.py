@@ -82,8 +82,11 @@ class ReadAhead:
         while self._mapping and self._asked < min(position + 2 * self._window, len(self._order)):
             rows = self._order[self._asked : self._asked + self._window]
             self._asked += self._window
-            wanted = np.zeros(len(self._mapping) // _UNIT + 2, np.int8)  # the last 0 ends the last stretch
-            wanted[(rows.astype(np.int64) * self._row_bytes + self._start) // _UNIT] = 1
+            begin = rows.astype(np.int64) * self._row_bytes + self._start
+            units = len(self._mapping) // _UNIT + 2
+            opened = np.bincount(begin // _UNIT, minlength=units)
+            opened -= np.bincount((begin + self._row_bytes - 1) // _UNIT + 1, minlength=units)
+            wanted = (np.cumsum(opened) > 0).astype(np.int8)  # the last 0 ends the last stretch
             edges = np.flatnonzero(np.diff(wanted, prepend=np.int8(0))) * _UNIT
             for start, stop in edges.reshape(-1, 2).tolist():
                 length = min(stop, len(self._mapping)) - start

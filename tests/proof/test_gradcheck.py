@@ -319,6 +319,20 @@ def test_features_are_checked_as_pixels_are(program: Program) -> None:
     )
 
 
+@pytest.mark.parametrize("features", [(), ("deskew", "directions")])
+def test_rows_that_leave_nothing_to_learn_are_no_mistake_of_the_derivation(features: Any) -> None:
+    rng = np.random.default_rng(0)
+    split = Split.of(rng.integers(0, 256, (50, 28, 28), np.uint8), np.zeros(50, np.uint8))
+    for seed in range(3):
+        done = {check.name: check for check in gradcheck.check(split, 50, 1e-6, seed, features)}
+        assert done["dloss/dW, central differences"].passed
+        assert done["dloss/dB, central differences"].passed
+    # The penalty, 1e-6 beside nothing, is still seen.
+    forgotten = with_gradient(lambda dW, dB, X, Y, W, B, reg: (dW - reg * W, dB))
+    done = {c.name: c for c in gradcheck.check(split, 50, 1e-6, 0, features, forgotten)}
+    assert not done["dloss/dW, central differences"].passed
+
+
 def test_fewer_rows_than_asked_for_are_all_of_them_and_no_row_is_wrong_usage(
     program: Program, small_folder: Path
 ) -> None:

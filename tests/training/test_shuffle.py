@@ -5,6 +5,7 @@ import mmap
 import sys
 import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -101,6 +102,31 @@ def test_the_window_in_use_and_the_next_one_are_read_ahead(
         read_ahead.reached(window)
         assert comes_into_memory(order[2 * window : 3 * window])
     assert reads_around_a_page()  # whoever reads the rows in order is faster so
+
+
+@pytest.mark.parametrize("row_bytes", [1, 784, 65_536, 90_000, 1_000_000])
+def test_all_bytes_of_the_rows_of_two_windows_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, row_bytes: int
+) -> None:
+    monkeypatch.setattr(shuffle, "WHOLE", 0)
+    monkeypatch.setattr(shuffle, "_PIECE", 10 * row_bytes)
+    monkeypatch.setattr(shuffle, "_PIECES_IN_WINDOW", 4)
+    count, header = 200, 16
+    order = epoch_order(np.arange(count, dtype=np.uint32), 0, 1, row_bytes)
+    read_ahead = ReadAhead(np.zeros((count, 1), np.uint8), order)
+    size = header + count * row_bytes
+    mapping = MagicMock()
+    mapping.__len__.return_value = size
+    read_ahead._mapping, read_ahead._row_bytes, read_ahead._start = mapping, row_bytes, header
+    read_ahead._window = window_rows(count, row_bytes)
+    read_ahead.reached(0)
+    asked = np.zeros(size, bool)
+    for _, start, length in (asking.args for asking in mapping.madvise.call_args_list):
+        assert start % mmap.PAGESIZE == 0
+        assert start + length <= size
+        asked[start : start + length] = True
+    of_windows = order[:80].astype(int)
+    assert all(asked[header + row * row_bytes : header + (row + 1) * row_bytes].all() for row in of_windows)
 
 
 def test_data_in_memory_is_left_alone() -> None:
