@@ -171,10 +171,10 @@ def test_the_whole_chain_is_the_same_in_the_script(
 ) -> None:
     page = open_page(reports / "directions.html")
     rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, (10, height * width), np.uint8)
+    noise = rng.integers(0, 256, (4, height * width), np.uint8)
     images = np.concatenate([noise, np.where(noise > 200, 255, 0).astype(np.uint8)])
     if (height, width) == (28, 28):
-        images = np.concatenate([images, open_split("mnist-sample", "test").images[:500]])
+        images = np.concatenate([images, open_split("mnist-sample", "test").images[:100]])
     chain = """([images, height, width]) => images.map(image => {
         const deskewed = mnistSoftmax.deskew(Uint8Array.from(image), height, width);
         return [...mnistSoftmax.directions(deskewed, height, width)];
