@@ -267,11 +267,8 @@ def lock(path: Path, timeout: float, on_wait: Callable[[], object] = lambda: Non
 def mapped_scratch(blocks: Iterable[memoryview], folder: Path | None = None) -> mmap.mmap:
     """A map, to be read only, of a new file without a name that holds `blocks`; it goes with the map.
 
-    The blocks are written, not stored through the map: on a full disk that would end in SIGBUS.
-
-    Parameters
-    ----------
-    folder : of the file; None for the system's folder of temporary files.
+    Blocks are written, not stored through the map: on a full disk that would end in SIGBUS. `folder` is that
+    of the file; None for the system's folder of temporary files.
 
     Raises
     ------

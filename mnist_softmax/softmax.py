@@ -4,9 +4,9 @@
 
 Legend, used in `training` too::
 
-    X (M, N)   pixels in [0, 1], one image per row      F (M, L)   logits, X @ W + B
+    X (M, N)   features in [0, 1], one image per row    F (M, L)   logits, X @ W + B
     Y (M, L)   one-hot labels                           S (M, L)   probabilities, softmax of F
-    W (N, L)   weights                                  M rows, N pixels, L classes (60000, 784, 10 in MNIST)
+    W (N, L)   weights                                  M rows, N features (pixels), L classes
     B (L,)     bias                                     reg        lambda of the penalty
 
 ::

@@ -290,14 +290,9 @@ def check(
     chosen = np.sort(rng.choice(len(split.labels), rows, replace=False))
     stored = prepare(split.images[chosen], split.height, split.width, features)
     problem = Problem(stored, split.labels[chosen], len(split.class_names), reg, rng)
-    longer = math.sqrt(max(1.0, problem.X.shape[1] / 784))
+    growth = {_FLOAT32: math.sqrt(max(1.0, problem.X.shape[1] / 784))}
     with np.errstate(all="ignore"):  # a wrong formula may overflow: its error shows it
         return [
-            Check(name, equation, error(problem, formulas), _scaled(tolerance, longer))
+            Check(name, equation, error(problem, formulas), tolerance * growth.get(tolerance, 1))
             for name, equation, tolerance, error in STEPS
         ]
-
-
-def _scaled(tolerance: float, longer: float) -> float:
-    """A tolerance for rows that are `longer` ** 2 times as long as MNIST's; only float32's grows."""
-    return tolerance * longer if tolerance == _FLOAT32 else tolerance

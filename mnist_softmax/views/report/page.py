@@ -67,7 +67,7 @@ def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
     parameters, names = model.parameters_for(split), score.class_names(model, split.source)
     shape = steps.shape(split.height, split.width, model.features)
     of_picture = places(shape, CELL)
-    seen = prepare(split.images, split.height, split.width, steps.of_images(model.features))
+    edges = len(shape) > 2  # not pixels of an image
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -82,11 +82,12 @@ def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
         version=__version__,
         facts=facts,
         names=names,
-        mistakes=_mistakes(split, seen, evaluation),
+        mistakes=_mistakes(model, split, evaluation),
         wrong=evaluation.rows - evaluation.correct,
         templates=_templates(parameters, of_picture),
         picture=of_picture.shape,
         shape=shape,
+        edges=edges,
         parameters=parameters.size,
         height=split.height,
         width=split.width,
@@ -112,7 +113,9 @@ def render(model: Model, split: Split) -> tuple[str, dict[str, Any]]:
         reliability_chart=charts.reliability_chart(bins),
         cells=_cells(evaluation.confusion),
         facts_json=_script_json(facts),
-        data_json=_script_json(_data(model, split, seen, evaluation, parameters, names, of_picture)),
+        data_json=_script_json(
+            _data(model, split, evaluation, parameters, names, of_picture if edges else None)
+        ),
         style=(_FOLDER / "style.css").read_text(encoding="utf-8"),
         scripts=[(_FOLDER / name).read_text(encoding="utf-8") for name in ("normalize.js", "page.js")],
     )
@@ -146,7 +149,15 @@ def _templates(parameters: NDArray[np.float32], of_picture: NDArray[np.intp]) ->
     return [png_address(signed_colours(picture, scale)) for picture in pictures]
 
 
-def _mistakes(split: Split, seen: NDArray[np.uint8], evaluation: Evaluation) -> list[dict[str, Any]]:
+def _seen(model: Model, split: Split, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Rows after the steps that make images, (R, height, width)."""
+    chain = steps.of_images(model.features)
+    return prepare(split.images[rows], split.height, split.width, chain).reshape(
+        -1, split.height, split.width
+    )
+
+
+def _mistakes(model: Model, split: Split, evaluation: Evaluation) -> list[dict[str, Any]]:
     """The most confident mistakes, each with its picture."""
     rows = metrics.most_confident_mistakes(evaluation, split.labels, _MOST_MISTAKES)
     return [
@@ -155,14 +166,10 @@ def _mistakes(split: Split, seen: NDArray[np.uint8], evaluation: Evaluation) -> 
             "label": int(split.labels[row]),
             "predicted": int(evaluation.predicted[row]),
             "probability": float(evaluation.probability[row]),
-            "picture": png_address(seen[row].reshape(split.height, split.width)),
+            "picture": png_address(image),
         }
-        for row in rows.tolist()
+        for row, image in zip(rows.tolist(), _seen(model, split, rows), strict=True)
     ]
-
-
-def _are_images(model: Model) -> bool:
-    return steps.of_images(model.features) == model.features
 
 
 def _cells(confusion: NDArray[np.int64]) -> list[list[dict[str, Any]]]:
@@ -186,14 +193,13 @@ def _cells(confusion: NDArray[np.int64]) -> list[list[dict[str, Any]]]:
 def _data(
     model: Model,
     split: Split,
-    seen: NDArray[np.uint8],
     evaluation: Evaluation,
     parameters: NDArray[np.float32],
     class_names: list[str],
-    of_picture: NDArray[np.intp],
+    of_picture: NDArray[np.intp] | None,
 ) -> dict[str, Any]:
     """The data of the page's script."""
-    rows = digits_shown(evaluation, split.labels, _MOST_PIXELS // seen.shape[1])
+    rows = digits_shown(evaluation, split.labels, _MOST_PIXELS // (split.height * split.width))
     pairs = zip(split.labels[rows].tolist(), evaluation.predicted[rows].tolist(), strict=True)
     cells: dict[str, list[int]] = {}
     for tile, (label, predicted) in enumerate(pairs):
@@ -203,9 +209,9 @@ def _data(
         "width": split.width,
         "names": class_names,
         "features": list(model.features),
-        "picture": None if _are_images(model) else of_picture.tolist(),
+        "picture": None if of_picture is None else of_picture.tolist(),
         "weights": base64.b64encode(parameters.astype("<f4").tobytes()).decode(),
-        "sheet": _sheet(seen[rows].reshape(-1, split.height, split.width)),
+        "sheet": _sheet(_seen(model, split, rows)),
         "rows": rows.tolist(),
         "probabilities": [round(float(value), 4) for value in evaluation.probability[rows]],
         "cells": cells,
