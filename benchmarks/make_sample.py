@@ -1,7 +1,7 @@
 """Make the built-in sample from the four real MNIST files: every 6th training row, every 5th test row.
 
 Run it as ``python benchmarks/make_sample.py FOLDER``. It writes into the package and prints what belongs
-into ``mnist_softmax/data/catalog.toml``. The packed bytes are the same wherever zlib is; the hashes of the
+into ``mnist_softmax/data/catalog.json``. The packed bytes are the same wherever zlib is; the hashes of the
 unpacked files hold everywhere.
 """
 

@@ -13,8 +13,8 @@ from mnist_softmax.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_softmax.cli.options import Data
+    from mnist_softmax.data.patience import Patience
     from mnist_softmax.data.split import Source, Split
-    from mnist_softmax.data.transfer import Patience
     from mnist_softmax.runs.model import Model
 
 
@@ -24,7 +24,7 @@ def open_split(
     """Open a split of `source`, else of the data named, else of mnist; draw a bar while fetching."""
     from mnist_softmax import blas
     from mnist_softmax.data import open as opening
-    from mnist_softmax.data.transfer import NORMAL
+    from mnist_softmax.data.patience import NORMAL
 
     blas.claim_memory()
     wanted = source or data.source
@@ -76,7 +76,7 @@ def check_outputs(
     from mnist_softmax.data.open import files_of
     from mnist_softmax.data.split import Source
     from mnist_softmax.files import check_writable_target
-    from mnist_softmax.records.checkpoint import checkpoint_path
+    from mnist_softmax.records.weights import checkpoint_path
 
     config = click.get_current_context().meta.get(CONFIG)
     of_data = files_of(source or data.source or Source(dataset="mnist"), data.cache_dir)

@@ -20,10 +20,10 @@ def command(data: options.Data) -> None:
     If MNIST cannot be fetched, the built-in sample takes its place.
     """
     from mnist_softmax.data.cache import default_cache_dir
+    from mnist_softmax.data.patience import QUICK
     from mnist_softmax.data.split import Source
-    from mnist_softmax.data.transfer import QUICK
     from mnist_softmax.features import steps
-    from mnist_softmax.records.checkpoint import checkpoint_path
+    from mnist_softmax.records.weights import checkpoint_path
     from mnist_softmax.runs import score
 
     outputs = [path for out in (_PIXELS, _OUT) for path in (out, checkpoint_path(out))]

@@ -16,9 +16,8 @@ from typing import Literal, TypedDict
 
 import msgspec
 
-from mnist_softmax.data.catalog import DataFile, Dataset
-from mnist_softmax.data.download import Experience, Notify, Progress, copy_from, fetch, ignore, mirror_bases
-from mnist_softmax.data.transfer import NORMAL, Patience
+from mnist_softmax.data.catalog import DataFile, Dataset, mirror_bases
+from mnist_softmax.data.patience import NORMAL, Notify, Patience, Progress, ignore
 from mnist_softmax.errors import DataError, DownloadError, LocalIOError, MnistSoftmaxError, UsageError
 from mnist_softmax.files import atomic_write, lock, open_regular, remove_stale_temporaries
 
@@ -130,8 +129,8 @@ def ensure(
     DataError : every mirror delivered wrong bytes, or a file is damaged and `offline` is set.
     LocalIOError : the cache cannot be read or locked in time, or a new file cannot be written.
     """
-    mirrors = dataset.mirrors if mirrors is None else mirrors
-    mirror_bases(mirrors)
+    if mirrors is not None:
+        mirror_bases(mirrors)
     if from_dir is not None and not from_dir.is_dir():
         raise UsageError("no such folder", from_dir)
     if force and offline and from_dir is None:
@@ -140,6 +139,8 @@ def ensure(
     trusting = not (force or rehash)
     if trusting and (warm := _warm(dataset, folder)):
         return warm
+    from mnist_softmax.data.download import Experience, copy_from, fetch  # here: it takes time to load
+
     _check_folder(cache_dir, folder)
     if not offline or from_dir is not None:
         _make_folder(folder)
@@ -156,7 +157,7 @@ def ensure(
             return copy_from(file, from_dir, target)
         return fetch(
             file,
-            mirrors,
+            dataset.mirrors if mirrors is None else mirrors,
             target,
             patience=patience,
             progress=progress,

@@ -1,10 +1,27 @@
-"""The known datasets: files, sizes, hashes, mirrors, class names. The facts are in ``catalog.toml``."""
+"""The known datasets: files, sizes, hashes, mirrors, class names. The facts are in ``catalog.json``.
 
-import tomllib
+There, of each dataset::
+
+    source       of the facts
+    rows         of the training file and of the test file
+    packed       size and SHA-256 of each .gz: training images, training labels, test images, test labels
+    unpacked     SHA-256 of each IDX file, in the same order, where somebody has published it
+    mirrors      base URLs, in the order to try; none: built into the package
+    class_names  of the labels 0, 1, ...
+
+All have 28 x 28 images and the same four file names. It is JSON because every command reads it, and the
+standard library reads TOML slowly.
+"""
+
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+
+from mnist_softmax.data.url import Url, parse
+from mnist_softmax.errors import UsageError
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"
@@ -49,6 +66,24 @@ class Dataset:
     class_names: tuple[str, ...]
 
 
+def mirror_bases(urls: Sequence[str]) -> list[Url]:
+    """The mirrors, each once, their paths with a slash at the end, so that file names can be added.
+
+    Raises
+    ------
+    UsageError : one is not an http or https URL of a folder.
+    """
+    bases: dict[Url, None] = {}
+    for number, text in enumerate(urls, 1):
+        url = parse(text)
+        if url is None or url.scheme not in ("http", "https") or url.query:
+            where = url.shown if url else f"URL {number} of {len(urls)} (not shown, it may hold a password)"
+            expected = "http://HOST/FOLDER/ or https://..., no ? or #, and %40 for @, %2F for / in a password"
+            raise UsageError("not a mirror", where, expected=expected)
+        bases[url._replace(path=url.path.removesuffix("/") + "/")] = None
+    return list(bases)
+
+
 def _dataset(name: str, facts: dict[str, Any]) -> Dataset:
     names = [file for pair in SPLIT_FILES.values() for file in pair]
     sizes = [size for rows in facts["rows"] for size in (16 + 28 * 28 * rows, 8 + rows)]
@@ -64,8 +99,6 @@ def _dataset(name: str, facts: dict[str, Any]) -> Dataset:
 #: Every dataset by name; those with no mirrors are built in.
 DATASETS = {
     name: _dataset(name, facts)
-    for name, facts in tomllib.loads(
-        Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8")
-    ).items()
+    for name, facts in json.loads(Path(__file__).with_name("catalog.json").read_bytes()).items()
 }
 MNIST, MNIST_SAMPLE = DATASETS["mnist"], DATASETS["mnist-sample"]

@@ -4,26 +4,17 @@ import hashlib
 import heapq
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from mnist_softmax.data.catalog import DataFile
-from mnist_softmax.data.transfer import NORMAL, AttemptError, Patience, receive
-from mnist_softmax.data.url import Url, parse
+from mnist_softmax.data.catalog import DataFile, mirror_bases
+from mnist_softmax.data.patience import NORMAL, Notify, Patience, Progress, ignore
+from mnist_softmax.data.transfer import AttemptError, receive
+from mnist_softmax.data.url import Url
 from mnist_softmax.errors import DataError, DownloadError, LocalIOError, UsageError
 from mnist_softmax.files import atomic_write, check_writable_target, open_regular
-
-#: Called with the file's name, the bytes so far and the total bytes.
-Progress = Callable[[str, int, int], None]
-#: Called with a line for the user, such as why a mirror failed and what happens next.
-Notify = Callable[[str], None]
-
-
-def ignore(*_: object) -> None:
-    """A Progress and a Notify that does nothing."""
-
 
 #: When a mirror is due (first tries at once), its place in the list, the number of the try, the mirror.
 _Turn: TypeAlias = tuple[float, int, int, Url]
@@ -46,24 +37,6 @@ class Experience:
     delivered: Url | None = None
     hopeless: dict[Url, str] = field(default_factory=dict)
     lost_seconds: float = 0.0
-
-
-def mirror_bases(urls: Sequence[str]) -> list[Url]:
-    """The mirrors, each once, their paths with a slash at the end, so that file names can be added.
-
-    Raises
-    ------
-    UsageError : one is not an http or https URL of a folder.
-    """
-    bases: dict[Url, None] = {}
-    for number, text in enumerate(urls, 1):
-        url = parse(text)
-        if url is None or url.scheme not in ("http", "https") or url.query:
-            where = url.shown if url else f"URL {number} of {len(urls)} (not shown, it may hold a password)"
-            expected = "http://HOST/FOLDER/ or https://..., no ? or #, and %40 for @, %2F for / in a password"
-            raise UsageError("not a mirror", where, expected=expected)
-        bases[url._replace(path=url.path.removesuffix("/") + "/")] = None
-    return list(bases)
 
 
 def fetch(

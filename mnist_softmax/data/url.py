@@ -4,10 +4,9 @@ import re
 from typing import NamedTuple
 
 #: A password with a bare ``/``, ``@``, ``?`` or ``#`` would otherwise pass for a host, a path or a query.
-_FORM = re.compile(
+_FORM = (
     r"([a-z][a-z0-9+.-]*)://(?:([^@/?#\\\s]*)@)?"
-    r"((?:\[[^][@/?#\\\s]+\]|[^][@:/?#\\\s]+)(?::([0-9]*))?)(/[^?#]*)?([?#].*)?",
-    re.IGNORECASE,
+    r"((?:\[[^][@/?#\\\s]+\]|[^][@:/?#\\\s]+)(?::([0-9]*))?)(/[^?#]*)?([?#].*)?"
 )
 
 
@@ -35,7 +34,7 @@ class Url(NamedTuple):
 
 def parse(text: str) -> Url | None:
     """The parts of a URL, or None if it is malformed or may be read in two ways."""
-    form = _FORM.fullmatch(text)
+    form = re.fullmatch(_FORM, text, re.IGNORECASE)
     if not form or not text.isprintable():
         return None
     scheme, user, host, port, path, query = form.groups("")

@@ -10,20 +10,20 @@ from conftest import Program, clean_environment
 from servers import Server, serving
 
 from mnist_softmax.data.catalog import MNIST
-from mnist_softmax.data.transfer import QUICK
+from mnist_softmax.data.patience import QUICK
 
 NAMES = ["quickstart-pixels.npy", "quickstart.npy"]
 #: Replaces the resolver of the process before the program starts, and shortens the program's patience.
 RESOLVER = """
 import dataclasses, socket, sys, time
-from mnist_softmax.data import transfer
+from mnist_softmax.data import patience
 kind = sys.argv.pop(1)
 def getaddrinfo(*arguments, **options):
     if kind == "never answers":
         time.sleep(3600)
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 socket.getaddrinfo = getaddrinfo
-transfer.QUICK = dataclasses.replace(transfer.QUICK, answer_seconds=0.2)
+patience.QUICK = dataclasses.replace(patience.QUICK, answer_seconds=0.2)
 sys.argv = ["mnist-softmax", "quickstart"]
 from mnist_softmax.cli.main import main
 main()

@@ -21,7 +21,7 @@ from servers import Server, serving, small_dataset, stall_after
 
 from mnist_softmax.data.cache import CachedFile, default_cache_dir, ensure
 from mnist_softmax.data.catalog import TRAIN_IMAGES, TRAIN_LABELS, Dataset
-from mnist_softmax.data.transfer import Patience
+from mnist_softmax.data.patience import Patience
 from mnist_softmax.errors import DataError, DownloadError, LocalIOError, MnistSoftmaxError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -426,7 +426,7 @@ from pathlib import Path
 from servers import small_dataset
 from mnist_softmax import files
 from mnist_softmax.data.cache import ensure
-from mnist_softmax.data.transfer import Patience
+from mnist_softmax.data.patience import Patience
 from mnist_softmax.errors import MnistSoftmaxError
 cache_dir, mirror, locks = sys.argv[1:]
 if locks == "none":
@@ -437,7 +437,7 @@ if locks == "a lie":
     import fcntl
     fcntl.flock = lambda *args: None
 if locks == "nobody":  # root would be stopped by no mode
-    import filelock, numpy, mnist_softmax.data.idx  # what this user may not be able to read later
+    import filelock, numpy, mnist_softmax.data.download, mnist_softmax.data.idx  # what this user may not be able to read later
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(65534)

@@ -21,8 +21,9 @@ import pytest
 from conftest import clean_environment
 from servers import Answer, Server, drip_after, page, raw, redirect, reset_after, small_dataset, stall_after
 
-from mnist_softmax.data.download import Experience, copy_from, fetch, mirror_bases
-from mnist_softmax.data.transfer import QUICK, Patience
+from mnist_softmax.data.catalog import mirror_bases
+from mnist_softmax.data.download import Experience, copy_from, fetch
+from mnist_softmax.data.patience import QUICK, Patience
 from mnist_softmax.errors import DataError, DownloadError, LocalIOError, UsageError
 
 DATASET, CONTENTS = small_dataset()
@@ -433,7 +434,7 @@ import socket, sys, threading
 from pathlib import Path
 from mnist_softmax.data.catalog import DataFile
 from mnist_softmax.data.download import fetch
-from mnist_softmax.data.transfer import Patience
+from mnist_softmax.data.patience import Patience
 from mnist_softmax.errors import DownloadError
 socket.getaddrinfo = lambda *a, **k: threading.Event().wait()
 try:

@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import Program
 
-from mnist_softmax.data.download import mirror_bases
+from mnist_softmax.data.catalog import mirror_bases
 from mnist_softmax.data.url import parse
 from mnist_softmax.errors import UsageError
 

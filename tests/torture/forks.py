@@ -225,7 +225,7 @@ def _load_everything() -> None:
 
     import mnist_softmax
     from mnist_softmax import blas
-    from mnist_softmax.data import transfer
+    from mnist_softmax.data import patience
 
     for module in pkgutil.walk_packages(mnist_softmax.__path__, "mnist_softmax."):
         if not module.name.endswith("__main__"):
@@ -235,7 +235,7 @@ def _load_everything() -> None:
     Image.init()
     blas.description()
     object.__setattr__(
-        transfer.NORMAL, "backoff_seconds", 0.01
+        patience.NORMAL, "backoff_seconds", 0.01
     )  # the wait between two tries is not what is tested
 
 
