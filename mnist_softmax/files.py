@@ -9,7 +9,6 @@ import errno
 import hashlib
 import mmap
 import os
-import secrets
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -196,7 +195,7 @@ def atomic_write(path: Path, *, follow: bool = True) -> Iterator[BinaryIO]:
     """
     target = check_writable_target(path, follow=follow)
     remove_stale_temporaries(target.parent)
-    temporary = target.parent / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    temporary = target.parent / f"{_TEMPORARY_PREFIX}{os.urandom(8).hex()}"
     try:
         with open(temporary, "xb") as file:
             hold(file.fileno())

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from click.core import ParameterSource
 from mnist_softmax.cli.options import CONFIG, PATH, ListType, SettingType
 from mnist_softmax.cli.usage import meant, usage_error
 from mnist_softmax.errors import LocalIOError, UsageError, brief
-from mnist_softmax.files import open_regular
 from mnist_softmax.settings import SETTINGS, Settings
 
 #: Options that make no sense in a file.
@@ -48,6 +46,10 @@ def read_config(path: Path, ctx: click.Context) -> dict[str, Any]:
     UsageError : no such file, too long, not TOML, an unknown key, a wrong type or value; names the key.
     LocalIOError : the file cannot be read.
     """
+    import tomllib  # here: `--help` needs neither
+
+    from mnist_softmax.files import open_regular
+
     try:
         with open_regular(path) as file:
             data = file.read(_LONGEST_CONFIG + 1)

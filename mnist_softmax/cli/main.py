@@ -1,6 +1,7 @@
 """The command group, its commands loaded on demand, and the one place that maps errors to exit codes."""
 
 import errno
+import gc
 import importlib
 import mmap
 import os
@@ -130,10 +131,12 @@ def main() -> NoReturn:
     """Run the command line and exit with one of the exit codes of the README."""
     sys.unraisablehook = signals.unraisable
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy loads it: no thread to start, no memory for it
+    gc.set_threshold(100_000)  # the imports make many objects and hardly any garbage
     try:
         signals.handle(signals.stop)
         code = _run()
         signals.handle(signal.SIG_DFL)  # all is done: nothing is left to clean up
+        gc.freeze()  # and nobody needs the memory back, piece by piece
     except signals.Stopped as stopped:
         signals.die(stopped.signal_number)
     sys.exit(code)

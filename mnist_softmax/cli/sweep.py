@@ -40,7 +40,7 @@ def command(
     The models share their batches, so each costs a fraction of a run of its own. With --out the best one is
     trained once more, alone: its file equals that of `mnist-softmax train`, byte for byte.
     """
-    from mnist_softmax.records.checkpoint import checkpoint_path
+    from mnist_softmax.records.weights import checkpoint_path
     from mnist_softmax.runs.sweep import grid, ranked
 
     inputs.check_outputs(data, None, [out, out and checkpoint_path(out)])

@@ -52,7 +52,7 @@ def command(
     Every option can also be set in a config file or by an environment variable, such as
     MNIST_SOFTMAX_TRAIN_LR=0.1. The command line wins over the environment, and that over the file.
     """
-    from mnist_softmax.records.checkpoint import checkpoint_path
+    from mnist_softmax.records.weights import checkpoint_path
 
     if print_config:
         dataset = data.source.dataset if data.source else "mnist"

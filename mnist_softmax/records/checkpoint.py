@@ -35,11 +35,6 @@ class Checkpoint(NamedTuple):
     history: list[Epoch]
 
 
-def checkpoint_path(weights: Path) -> Path:
-    """Path of the checkpoint: the weights' path with ``.checkpoint`` added."""
-    return weights.parent / f"{weights.name}.checkpoint"
-
-
 def save(path: Path, run: Run, checkpoint: Checkpoint) -> None:
     """Write a checkpoint.
 

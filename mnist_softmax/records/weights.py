@@ -32,6 +32,11 @@ class Weights(NamedTuple):
     sha256: str
 
 
+def checkpoint_path(weights: Path) -> Path:
+    """Path of a run's checkpoint: that of the future weights with ``.checkpoint`` added."""
+    return weights.parent / f"{weights.name}.checkpoint"
+
+
 def array_sha256(array: NDArray[np.float32]) -> str:
     """SHA-256 of an array's bytes as the file has them: little-endian, row by row."""
     return hashlib.sha256(np.ascontiguousarray(array, "<f4").data).hexdigest()

@@ -14,8 +14,9 @@ from records.made import history, run
 
 from mnist_softmax.errors import UsageError, WeightsError
 from mnist_softmax.records import npy
-from mnist_softmax.records.checkpoint import Checkpoint, checkpoint_path, load, save
+from mnist_softmax.records.checkpoint import Checkpoint, load, save
 from mnist_softmax.records.receipt import Run, encode
+from mnist_softmax.records.weights import checkpoint_path
 from mnist_softmax.training.kernel import State
 
 RUN = run(epochs=3)

@@ -248,9 +248,9 @@ class Bench:
 
     def checkpoints(self, rng: random.Random) -> tuple[int, str, str]:
         """Checkpoints: their bytes, and their parts under a hash that was made to fit again."""
-        from mnist_softmax.records import checkpoint
+        from mnist_softmax.records.weights import checkpoint_path
 
-        place = checkpoint.checkpoint_path(self.weights)
+        place = checkpoint_path(self.weights)
         signed = rng.random() < 0.5
         if signed:
             arrays, head, _ = parts(self.checkpoint)
