@@ -6,16 +6,24 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 #: Bytes that OpenBLAS maps at a thread's first product, rounded up.
 _BUFFER = 40 << 20
+#: The kernels of OpenBLAS that have a path for small matrices, which are not packed first.
+_WITH_SMALL_PATH = {"SkylakeX", "Cooperlake", "SapphireRapids"}
+#: Products of at most so many multiplications take it (OpenBLAS's interface/gemm.c, "small matrix").
+_SMALL = 100**3
+#: In more tiles the calls cost more than the small path saves.
+_MOST_TILES = 8
+#: Numbers of float32 in a cache line.
+_LINE = 16
 
 
 @cache
 def _controller() -> ThreadpoolController:
-    import numpy as np  # noqa: F401  # NumPy's BLAS must be loaded before it can be found
-
     return ThreadpoolController()
 
 
@@ -29,8 +37,6 @@ def claim_memory() -> None:
     ------
     OSError : there is not enough memory.
     """
-    import numpy as np
-
     mmap.mmap(-1, _BUFFER).close()
     matrix = np.ones((128, 128), np.float32)
     matrix @ matrix
@@ -41,6 +47,42 @@ def one_thread() -> Iterator[None]:
     """Run a block with one BLAS thread, which gives the same bits on any number of cores."""
     with _controller().limit(limits=1, user_api="blas"):
         yield
+
+
+@cache
+def has_small_path() -> bool:
+    """The one thing about BLAS that decides the form of a product."""
+    return description().split()[-1] in _WITH_SMALL_PATH
+
+
+def filled_up(outputs: int) -> int:
+    """Rows for a matrix of `outputs` rows that multiplies others: if they are packed, whole fours."""
+    return outputs if has_small_path() else -(-outputs // 4) * 4
+
+
+def zeros(rows: int, columns: int) -> NDArray[np.float32]:
+    """Zeros (rows, at least `columns`) of float32, each row of which fills whole cache lines."""
+    width = -(-columns // _LINE) * _LINE
+    memory = np.zeros(rows * width + _LINE, np.float32)
+    skipped = -memory.ctypes.data % (4 * _LINE) // 4
+    return memory[skipped : skipped + rows * width].reshape(rows, width)
+
+
+def tiles(length: int, multiplications: int) -> list[slice]:
+    """Slices of an axis, each of whose products takes BLAS's path for small matrices.
+
+    One slice where there is no such path or where it does not pay. All begin with a cache line.
+
+    Parameters
+    ----------
+    length : of the axis.
+    multiplications : for each index of it.
+    """
+    count = -(-length * multiplications // _SMALL)
+    if count > _MOST_TILES or not has_small_path():
+        return [slice(0, length)]
+    size = -(-length // count // _LINE) * _LINE
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
 def _is_within(file: str, package: Path) -> bool:
@@ -54,8 +96,6 @@ def description() -> str:
     SciPy and others may load a BLAS of their own, and libraries are found in no fixed order. NumPy's wheels
     keep theirs in their folder or in ``numpy.libs`` beside it; other installations have a single one.
     """
-    import numpy as np
-
     numpy = Path(np.__file__).parent
     libraries = _controller().select(user_api="blas").info()
     own = [library for library in libraries if _is_within(library["filepath"], numpy)]

@@ -130,8 +130,7 @@ class Model:
         if images.shape[1:] != (high * wide,):
             self._check_size(images.shape[1:])
         features = prepare(rows, high, wide, self.features)
-        chunks = metrics.log_probabilities(self.parameters(features.shape[1]), features)
-        log_S = np.concatenate([chunk[:, 0] for chunk in chunks] or [np.empty((0, self.array.shape[1]))])
+        log_S = metrics.log_probabilities(self.parameters(features.shape[1]), features)
         if not np.isfinite(log_S).all():
             raise WeightsError("the weights are too large", self.path, got="logits that overflow")
         probabilities: NDArray[np.float64] = np.exp(log_S)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,45 +13,76 @@ from mnist_softmax.errors import WeightsError
 from mnist_softmax.features.steps import SCALE
 
 #: Rows scored at a time, so that memory does not grow with the data.
-_CHUNK = 512
+_ROWS = 512
 #: 97.5 % quantile of the normal distribution, for two-sided 95 % intervals.
 _Z95 = 1.959963984540054
 
 
-def log_probabilities(
-    parameters: NDArray[np.float32],
-    stored: NDArray[np.uint8],
-    rows: NDArray[Any] | None = None,
-    models: int = 1,
-) -> Iterator[NDArray[np.float64]]:
-    """Score rows a chunk at a time.
+def _logits(
+    parameters: NDArray[np.float32], stored: NDArray[np.uint8], rows: NDArray[Any] | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """The logits of the next R of these rows, or of all: (K * L, R) float32, in a buffer."""
+    N, outputs = stored.shape[1], parameters.shape[1]
+    count = len(stored) if rows is None else len(rows)
+    V, X = blas.zeros(blas.filled_up(outputs), N + 1), blas.zeros(min(_ROWS, count), N + 1)
+    V[:outputs, : N + 1] = parameters.T
+    X[:, N] = SCALE
+    products = np.empty((len(V), len(X)), np.float32)
+    tiles = blas.tiles(len(X), V.size)
+    for start in range(0, count, _ROWS):
+        part = slice(start, start + _ROWS)
+        taken = stored[part] if rows is None else stored[rows[part]]
+        np.copyto(X[: len(taken), :N], taken)
+        for tile in tiles:
+            np.matmul(V, X[tile].T, out=products[:, tile])
+        F = products[:outputs, : len(taken)]
+        yield np.divide(F, np.float32(SCALE), out=F)
+
+
+def log_probabilities(parameters: NDArray[np.float32], stored: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Score all rows, in float64 from the logits on.
 
     Parameters
     ----------
-    parameters : (N + 1, K * L) float32, K models side by side; the last row is the bias.
+    parameters : (N + 1, L) float32; the last row is the bias.
     stored : (M, N) uint8 features.
-    rows : numbers of the rows to score, in order; all when None.
-    models : K.
 
-    Yields
-    ------
-    (R, K, L) float64, log S of the next R rows.
+    Returns
+    -------
+    (M, L) float64, log S.
     """
-    N = stored.shape[1]
-    count = len(stored) if rows is None else len(rows)
-    X = np.empty((min(_CHUNK, count), N), np.float32)
-    W, B = parameters[:N], parameters[N]
-    for start in range(0, count, _CHUNK):
-        stop = min(start + _CHUNK, count)
-        chunk = X[: stop - start]
-        chunk[:] = stored[start:stop] if rows is None else stored[rows[start:stop]]
-        # The caller handles logits that overflow: the mean of their log S is not finite.
-        with blas.one_thread(), np.errstate(over="ignore", invalid="ignore"):
-            F = chunk @ W
-            F /= np.float32(SCALE)
-            F += B
-            log_S = softmax.log_softmax(F.astype(np.float64).reshape(len(F), models, -1))
-        yield log_S
+    log_S = [np.empty((0, parameters.shape[1]))]
+    with blas.one_thread(), np.errstate(over="ignore", invalid="ignore"):
+        log_S += [softmax.log_softmax(F.T.astype(np.float64)) for F in _logits(parameters, stored)]
+    return np.concatenate(log_S)
+
+
+class _Scores(NamedTuple):
+    """Of the next R rows under each model, each (K, R): the class, its probability, and the cross-entropy."""
+
+    predicted: NDArray[np.intp]
+    probability: NDArray[np.float32]
+    nats: NDArray[np.float32]
+
+
+def _scores(
+    parameters: NDArray[np.float32],
+    stored: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    rows: NDArray[Any] | None = None,
+    models: int = 1,
+) -> Iterator[_Scores]:
+    """Score these rows, or all, some at a time, in float32."""
+    start = 0
+    for logits in _logits(parameters, stored, rows):
+        F, part = logits.reshape(models, -1, logits.shape[1]), slice(start, start + logits.shape[1])
+        true_class = labels[part] if rows is None else labels[rows[part]]
+        predicted = F.argmax(axis=1)
+        F -= F.max(axis=1, keepdims=True)
+        true_logits = F[:, true_class, np.arange(len(true_class))]
+        sums = np.exp(F, out=F).sum(axis=1)
+        yield _Scores(predicted, 1 / sums, np.log(sums) - true_logits)
+        start = part.stop
 
 
 def cross_entropy_and_accuracy(
@@ -61,18 +92,24 @@ def cross_entropy_and_accuracy(
     rows: NDArray[Any],
     models: int = 1,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean cross-entropy and accuracy of K models over some rows.
+    """Mean cross-entropy and accuracy of K models over some rows, in float32 but for the sums over the rows.
+
+    Parameters
+    ----------
+    parameters : (N + 1, K * L) float32, the models side by side; the last row is the bias.
+    rows : the numbers of the rows.
 
     Returns
     -------
     Two (K,) float64 arrays: nats, and a fraction.
     """
     nats, correct, start = np.zeros(models), np.zeros(models), 0
-    for log_S in log_probabilities(parameters, stored, rows, models):
-        wanted = labels[rows[start : start + len(log_S)]]
-        nats -= log_S[np.arange(len(log_S)), :, wanted].sum(axis=0)
-        correct += (log_S.argmax(axis=2) == wanted[:, None]).sum(axis=0)
-        start += len(log_S)
+    with blas.one_thread(), np.errstate(over="ignore", invalid="ignore"):
+        for scores in _scores(parameters, stored, labels, rows, models):
+            stop = start + scores.predicted.shape[1]
+            nats += scores.nats.sum(axis=1, dtype=np.float64)
+            correct += (scores.predicted == labels[rows[start:stop]]).sum(axis=1)
+            start = stop
     return nats / len(rows), correct / len(rows)
 
 
@@ -159,12 +196,12 @@ def evaluate(
     predicted = np.empty(len(stored), np.uint8)
     probability = np.empty(len(stored), np.float32)
     nats, start = 0.0, 0
-    for scores in log_probabilities(parameters, stored):
-        log_S, stop = scores[:, 0], start + len(scores)
-        predicted[start:stop] = log_S.argmax(axis=1)
-        probability[start:stop] = np.exp(log_S.max(axis=1))
-        nats -= float(log_S[np.arange(len(log_S)), labels[start:stop]].sum())
-        start = stop
+    with blas.one_thread(), np.errstate(over="ignore", invalid="ignore"):
+        for scores in _scores(parameters, stored, labels):
+            stop = start + scores.predicted.shape[1]
+            predicted[start:stop], probability[start:stop] = scores.predicted[0], scores.probability[0]
+            nats += float(scores.nats.sum(dtype=np.float64))
+            start = stop
     if not math.isfinite(nats):
         raise WeightsError("the weights are too large", where, got="logits that overflow")
     pairs = labels.astype(np.int64) * classes + predicted
