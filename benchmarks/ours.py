@@ -16,7 +16,7 @@ from mnist_softmax.features.steps import SCALE
 from mnist_softmax.runs.sweep import grid, sweep
 from mnist_softmax.settings import Settings
 from mnist_softmax.training.descent import descend
-from mnist_softmax.training.kernel import Step, initial_state
+from mnist_softmax.training.kernel import initial_state
 from mnist_softmax.training.shuffle import epoch_order
 
 CHAIN = ("deskew", "directions")
@@ -30,8 +30,8 @@ settings_of_features = Settings.for_features(CHAIN, batch_size=BATCH_SIZE, epoch
 epochs_of_features = descend(
     features, split.labels, rows, [settings_of_features], initial_state(features.shape[1], 10, SCALE)
 )
-step = Step(initial_state(784, 10, SCALE), [settings], BATCH_SIZE, BATCH_SIZE)
-part = step.parts[0][0]
+X, V = blas.zeros(BATCH_SIZE, 785), blas.zeros(blas.filled_up(10), 785)
+F, gradient = np.zeros((len(V), BATCH_SIZE), np.float32), np.empty_like(V)
 batch = np.empty((BATCH_SIZE, 784), np.uint8)
 
 
@@ -65,9 +65,11 @@ def floor() -> None:
     with blas.one_thread():
         for start in range(0, len(order) - BATCH_SIZE + 1, BATCH_SIZE):
             split.images.take(order[start : start + BATCH_SIZE], axis=0, out=batch, mode="clip")
-            np.copyto(part.X_rows, batch)
-            np.matmul(step.V, part.X_T, out=part.F)
-            np.matmul(part.F, part.X, out=part.gradients)
+            np.copyto(X[:, :784], batch)
+            for tile in blas.tiles(BATCH_SIZE, V.size):
+                np.matmul(V, X[tile].T, out=F[:, tile])
+            for tile in blas.tiles(V.shape[1], len(V) * BATCH_SIZE):
+                np.matmul(F, X[:, tile], out=gradient[:, tile])
 
 
 serve(

@@ -14,7 +14,8 @@ Each folder is a room that answers one question. Read them in this order:
 10. ``cli``       what does the user type?
 
 ``settings`` is the table of hyperparameters, ``files`` touches the disk, ``blas`` multiplies matrices,
-``errors`` has one exception per exit code, ``version`` the number. The library neither prints nor exits.
+``rows`` gathers their rows, ``errors`` has one exception per exit code, ``version`` the number. The library
+neither prints nor exits.
 
 In Python::
 

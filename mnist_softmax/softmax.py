@@ -36,7 +36,7 @@ def logits(X: Array, W: Array, B: Array) -> Array:
 
 
 def shift(F: Array) -> Array:
-    """Subtract each row's largest logit, Eq. 2; of complex logits, Eq. 23, the largest real part.
+    """Subtract each row's largest logit, Eq. 2; of complex logits, Eq. 24, the largest real part.
 
     After the shift exp cannot overflow, and S stays the same, Eq. 4.
     """

@@ -14,7 +14,7 @@ PACKAGE = Path(mnist_softmax.__file__).parent
 
 #: A room imports only from the rooms before it, and from itself.
 ROOMS = (
-    *("errors", "version", "settings", "softmax", "files", "blas", "features", "data", "training"),
+    *("errors", "version", "settings", "softmax", "files", "blas", "rows", "features", "data", "training"),
     *("scoring", "proof", "records", "runs", "views", "cli"),
 )
 

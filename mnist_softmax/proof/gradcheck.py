@@ -7,7 +7,7 @@ An error is max|a - b| / max|b|. "Eq. 7" is an equation of docs/derivation.md; `
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ import numpy as np
 from mnist_softmax import softmax as reference
 from mnist_softmax.data.split import Split
 from mnist_softmax.features.prepare import prepare
-from mnist_softmax.features.steps import SCALE
 from mnist_softmax.proof.references import (
     Problem,
     by_central_differences,
@@ -24,7 +23,7 @@ from mnist_softmax.proof.references import (
     by_each_logit,
     plain_softmax,
 )
-from mnist_softmax.training.descent import learning_rate_factor
+from mnist_softmax.training.descent import learning_rate_factor, learning_rates
 from mnist_softmax.training.kernel import Step
 
 #: The same float64 arithmetic in another order.
@@ -39,8 +38,6 @@ _CENTRAL_LEAST = 1e-3
 _FLOAT32 = 1e-6
 #: The curvature of the loss, over one very small step.
 _STRAIGHT_LINE = 1e-5
-
-_RATE_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,7 @@ class Formulas:
     logit_gradient: Callable[..., Any] = reference.logit_gradient
     gradient: Callable[..., Any] = reference.gradient
     learning_rate_factor: Callable[..., float] = learning_rate_factor
+    learning_rates: Callable[..., Iterator[tuple[float, float]]] = learning_rates
     step: type[Step] = Step
 
 
@@ -193,36 +191,36 @@ def _by_bias_central(p: Problem, f: Formulas) -> float:
 
 
 def _momentum(p: Problem, f: Formulas) -> float:
-    _, state, _ = p.fast_step(f.step)
-    return relative_error(state.velocity.T.astype(np.float64) * p.unit, p.velocity)
+    return relative_error(p.fast_step(f.step).velocity, p.velocity)  # at a rate of 1
 
 
 def _update(p: Problem, f: Formulas) -> float:
     # A rate that moves the parameters by about their own size; float32 keeps fewer digits of a smaller move.
     lr = float(np.abs(p.P).max() / np.abs(p.velocity).max())
-    _, state, _ = p.fast_step(f.step, lr)
-    return relative_error((state.V.astype(np.float64) - p.state.V).T * SCALE, -lr * 0.5 * p.velocity)
+    return relative_error(p.fast_step(f.step, 2 * lr, 0.5).change, -lr * p.velocity)
 
 
 def _cosine_rate(_: Problem, f: Formulas) -> float:
-    steps = np.arange(_RATE_STEPS)
-    factors = [f.learning_rate_factor("cosine", step, _RATE_STEPS) for step in steps.tolist()]
-    return relative_error(factors, np.cos(np.pi * steps / (2 * _RATE_STEPS)) ** 2)
+    factors = [f.learning_rate_factor("cosine", step, 1000) for step in range(1000)]
+    return relative_error(factors, (1 + np.cos(np.pi * np.arange(1000) / 1000)) / 2)
 
 
 def _fast_cross_entropy(p: Problem, f: Formulas) -> float:
-    return relative_error(p.fast_step(f.step)[2], p.nats)
+    return relative_error(p.fast_step(f.step).nats, p.nats)
 
 
 def _fast_gradient(p: Problem, f: Formulas) -> float:
-    step, _, _ = p.fast_step(f.step)
-    return relative_error(
-        step.gradients.sum(axis=0, dtype=np.float64).T * p.unit, p.cross_entropy_by_parameters
-    )
+    return relative_error(p.fast_step(f.step, plain=True).velocity, p.cross_entropy_by_parameters)
+
+
+def _fast_update(p: Problem, f: Formulas) -> float:
+    *_, (factor, ratio) = f.learning_rates("cosine", 0, 4)  # the last rate is a third of the one before
+    rate = (1 + math.cos(3 * math.pi / 4)) / 2
+    return relative_error(p.fast_step(f.step, 1.0, factor, ratio).velocity, rate * p.velocity)
 
 
 def _one_step(p: Problem, f: Formulas) -> float:
-    """Eq. 24."""
+    """Eq. 25."""
     X, Y, W, B, reg = p.arguments
     dW, dB = f.gradient(X, Y, W, B, reg)
     if (np.shape(dW), np.shape(dB)) != (W.shape, B.shape):
@@ -258,7 +256,8 @@ STEPS: tuple[tuple[str, int, float, Callable[[Problem, Formulas], float]], ...] 
     ("cosine rate", 19, _ROUNDING, _cosine_rate),
     ("fast cross-entropy, float32", 20, _FLOAT32, _fast_cross_entropy),
     ("fast gradient, float32", 21, _FLOAT32, _fast_gradient),
-    ("one step lowers the loss", 24, _STRAIGHT_LINE, _one_step),
+    ("fast update, float32", 22, _FLOAT32, _fast_update),
+    ("one step lowers the loss", 25, _STRAIGHT_LINE, _one_step),
 )
 
 

@@ -1,6 +1,6 @@
 """What `gradcheck` compares the derivation with: the loss written a second time, differentiated numerically.
 
-No derivative here is analytic. There are central differences, Eq. 22, and the complex step, Eq. 23, which
+No derivative here is analytic. There are central differences, Eq. 23, and the complex step, Eq. 24, which
 subtracts nothing and so is exact to the last digits. "Eq. 7" is an equation of docs/derivation.md; `softmax`
 has the legend.
 """
@@ -8,14 +8,16 @@ has the legend.
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_softmax.data.split import one_hot
 from mnist_softmax.features.steps import SCALE
+from mnist_softmax.rows import Gatherer
 from mnist_softmax.settings import Settings
+from mnist_softmax.training.batches import of_epoch
 from mnist_softmax.training.kernel import Step, initial_state
 
 _H_CENTRAL = 1e-4
@@ -24,12 +26,12 @@ _MOMENTUM = 0.9
 
 
 def by_central_differences(f: Callable[[float], Any]) -> Any:
-    """df/dx from f(x + h) and f(x - h); `f` takes the step. Eq. 22."""
+    """df/dx from f(x + h) and f(x - h); `f` takes the step. Eq. 23."""
     return (f(_H_CENTRAL) - f(-_H_CENTRAL)) / (2 * _H_CENTRAL)
 
 
 def by_complex_step(f: Callable[[complex], Any]) -> Any:
-    """df/dx from f(x + ih); `f` takes the step. Eq. 23."""
+    """df/dx from f(x + ih); `f` takes the step. Eq. 24."""
     return f(1j * _H_COMPLEX).imag / _H_COMPLEX
 
 
@@ -43,19 +45,33 @@ def by_each_logit(f: Callable[[Any], Any], F: NDArray[np.float64], by: Callable[
     return np.stack([by(lambda step, e=e: f(F + step * e)) for e in np.eye(F.shape[1])], axis=-1)
 
 
+class FastStep(NamedTuple):
+    """What a step in float32 does, in the units and with the axes of the derivation.
+
+    Attributes
+    ----------
+    velocity, change : (N + 1, L) float64; the velocity times the rate, and what was added to W and B.
+    nats : (M,); the cross-entropy of each row before the step. Eq. 20.
+    """
+
+    velocity: NDArray[np.float64]
+    change: NDArray[np.float64]
+    nats: NDArray[np.float32]
+
+
 class Problem:
     """Real rows, random parameters, and the independent references.
 
     Attributes
     ----------
     stored, labels : (M, N) and (M,) uint8.
-    state : float32, random parameters and velocity of the fast step.
+    state : float32, random parameters of the fast step.
     X, Y : (M, N) and (M, L) float64.
     X1 : (M, N + 1); X and a column of ones, which the bias multiplies.
     P : (N + 1, L); W, and B as the last row: those of `state`.
     F, S : (M, L); logits, small enough to need no shift, and their probabilities.
     nats : (M,); the cross-entropy of each row by NumPy's own log-sum-exp.
-    unit : converts the fast step's gradients to dC/dW and dC/dB. Eq. 21.
+    velocity_before : (N + 1, L); random, before a step.
     """
 
     def __init__(
@@ -68,16 +84,14 @@ class Problem:
     ) -> None:
         self.stored, self.labels, self.reg = stored, labels, reg
         self.X, self.Y = stored / SCALE, one_hot(labels, classes)
-        rows = len(labels)
-        self.X1 = np.hstack([self.X, np.ones((rows, 1))])
-        self.unit = 1 / (rows * SCALE)
+        self.X1 = np.hstack([self.X, np.ones((len(labels), 1))])
 
-        # Logits with a standard deviation of at most 2: no class is certain and none is impossible. A
-        # velocity about as large as the gradient.
+        # Logits with a standard deviation of at most 2: no class is certain and none is impossible. The
+        # velocity is about as large as the gradient.
         self.state = initial_state(self.X.shape[1], classes, SCALE)
         longest = math.sqrt((self.X1**2).sum(axis=1).max())
         self.state.V[:] = rng.normal(0, 2 / longest / SCALE, self.state.V.shape)
-        self.state.velocity[:] = rng.normal(0, 0.1 / self.unit, self.state.V.shape)
+        self.velocity_before = rng.normal(0, 0.1, (self.X.shape[1] + 1, classes))
 
         self.P = self.state.parameters().astype(np.float64)
         self.F = self.X1 @ self.P
@@ -131,22 +145,34 @@ class Problem:
         losses[:-1] += reg / 2 * (2 * step * self.P[:-1] + step * step)  # not the bias, which is the last row
         return losses
 
-    def fast_step(self, step_class: type[Step], lr: float = 1.0) -> tuple[Any, Any, Any]:
-        """One fast step with momentum, at half of `lr`.
+    def fast_step(
+        self,
+        step_class: type[Step],
+        lr: float = 1.0,
+        factor: float = 1.0,
+        ratio: float = 1.0,
+        *,
+        plain: bool = False,
+    ) -> "FastStep":
+        """One fast step on all rows, with momentum and penalty, or plain.
 
-        Returns
-        -------
-        The step, the state after it, and each row's cross-entropy (M,) before it. Eq. 20.
+        Parameters
+        ----------
+        lr, factor, ratio : the learning rate is ``lr * factor``; in the step before it was that over `ratio`.
         """
         M, state = len(self.stored), self.state.copy()
-        step = step_class(state, [Settings(lr=lr, reg=self.reg, momentum=_MOMENTUM)], M, M)
-        work = step.workspace(1)
-        step.gradient(self.stored, np.arange(M), step.place(self.labels)[0], work[0][0], work[1][0])
-        step.update(0.5)
-        return step, state, step.nats(*work)[0, 0]
+        state.velocity[:] = (lr * factor / ratio * self.velocity_before / SCALE).T  # Eq. 22
+        settings = Settings(lr, 0.0, 0.0) if plain else Settings(lr, self.reg, _MOMENTUM)
+        step, rates = step_class(state, [settings]), iter([(factor, ratio)])
+        blocks = of_epoch(Gatherer(self.stored, buffers=1), self.labels, np.arange(M), M)
+        nats = np.concatenate([step.run(block, rates)[:, 0].ravel() for block in blocks])
+        step.store()
+        velocity, change = (
+            SCALE * array.T.astype(float) for array in (state.velocity, state.V.astype(float) - self.state.V)
+        )
+        return FastStep(velocity, change, nats)
 
     @cached_property
     def velocity(self) -> NDArray[np.float64]:
         """(N + 1, L); the velocity after one step. Eq. 17."""
-        before = self.state.velocity.T.astype(np.float64) * self.unit
-        return np.asarray(_MOMENTUM * before + self.by_parameters)
+        return np.asarray(_MOMENTUM * self.velocity_before + self.by_parameters)

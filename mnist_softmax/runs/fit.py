@@ -21,7 +21,7 @@ from mnist_softmax.files import check_writable_target
 from mnist_softmax.records import checkpoint
 from mnist_softmax.records.log import LineLog
 from mnist_softmax.records.receipt import Epoch, Receipt, Run, encode, run_of
-from mnist_softmax.records.weights import array_sha256
+from mnist_softmax.records.weights import array_sha256, checkpoint_path
 from mnist_softmax.runs.model import Model
 from mnist_softmax.scoring.metrics import cross_entropy_and_accuracy
 from mnist_softmax.settings import Settings, check_features
@@ -159,7 +159,7 @@ class _Keeper:
     """Keeps the state after the last epoch, and writes it to the checkpoint from time to time."""
 
     def __init__(self, out: Path | None, run: Run) -> None:
-        self.path = checkpoint.checkpoint_path(out) if out else None
+        self.path = checkpoint_path(out) if out else None
         self.run = run
         self.state: State | None = None
         self.history: list[Epoch] = []

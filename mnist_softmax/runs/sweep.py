@@ -7,7 +7,6 @@ with one BLAS thread, and do not depend on each other, so the result has the sam
 
 import itertools
 import math
-import os
 import queue
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -26,6 +25,7 @@ from mnist_softmax.data.split import Split, train_validation_rows
 from mnist_softmax.errors import UsageError
 from mnist_softmax.features import steps
 from mnist_softmax.features.prepare import prepare
+from mnist_softmax.rows import cores
 from mnist_softmax.scoring.metrics import cross_entropy_and_accuracy
 from mnist_softmax.settings import SETTINGS, Settings, check_features
 from mnist_softmax.training.descent import OnRows, descend
@@ -170,10 +170,12 @@ def sweep(
     ]
     reports: queue.SimpleQueue[int | list[Outcome] | Future[None]] = queue.SimpleQueue()
     stopped = threading.Event()
-    with blas.one_thread(), ThreadPoolExecutor(min(workers or _cores(), len(groups))) as pool:
+    workers = workers or cores()
+    with blas.one_thread(), ThreadPoolExecutor(min(workers, len(groups))) as pool:
         try:
             for group in groups:
-                done = pool.submit(_train_group, split, stored, group, reports.put, stopped)
+                threads = max(1, workers // len(groups))
+                done = pool.submit(_train_group, split, stored, group, reports.put, stopped, threads)
                 done.add_done_callback(reports.put)
             running = len(groups)
             while running:
@@ -190,11 +192,6 @@ def sweep(
             pool.shutdown(cancel_futures=True)
 
 
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # respects a container's limit; not on every system
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 class _Stopped(Exception):  # noqa: N818
     """Raised between batches once the sweep was closed."""
 
@@ -205,6 +202,7 @@ def _train_group(
     group: Sequence[Settings],
     report: Callable[[Any], None],
     stopped: threading.Event,
+    threads: int,
 ) -> None:
     """Train models of one seed side by side; report the rows trained on, and the outcomes of each epoch."""
 
@@ -217,7 +215,7 @@ def _train_group(
     rows, held_out = train_validation_rows(len(split.labels), first.val_size or 0, first.seed)
     state = initial_state(stored.shape[1], len(split.class_names), steps.SCALE, K)
     with suppress(_Stopped):
-        for loss in descend(stored, split.labels, rows, group, state, on_rows=on_rows):
+        for loss in descend(stored, split.labels, rows, group, state, on_rows=on_rows, threads=threads):
             scores = cross_entropy_and_accuracy(state.parameters(), stored, split.labels, held_out, K)
             report([_outcome(*of_one, state.epoch) for of_one in zip(group, loss, *scores, strict=True)])
 

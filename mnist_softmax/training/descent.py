@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_softmax import blas
+from mnist_softmax.rows import cores
 from mnist_softmax.settings import Settings
-from mnist_softmax.training.kernel import State, Step
-from mnist_softmax.training.shuffle import ReadAhead, epoch_order
+from mnist_softmax.training.batches import blocks
+from mnist_softmax.training.kernel import Block, State, Step
 
-#: The most batches whose order, labels and losses are handled at once, and the most rows, times the models.
-_BLOCK, _BLOCK_ROWS = 256, 1 << 18
 #: Called with the number of rows that were just trained on, a few times an epoch.
 OnRows = Callable[[int], object]
 #: The dtypes that rows may have.
@@ -26,7 +26,16 @@ def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
     Source: I. Loshchilov, F. Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, without
     the restarts.
     """
-    return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * step / steps))
+    return 1.0 if schedule == "constant" else math.cos(math.pi * step / (2 * steps)) ** 2
+
+
+def learning_rates(schedule: str, first: int, steps: int) -> Iterator[tuple[float, float]]:
+    """Of each step from `first` on, the factor of lr, and that over the factor of the step before, Eq. 22."""
+    before = learning_rate_factor(schedule, max(first - 1, 0), steps)
+    for step in range(first, steps):
+        factor = learning_rate_factor(schedule, step, steps)
+        yield factor, factor / before
+        before = factor
 
 
 def descend(
@@ -37,11 +46,12 @@ def descend(
     state: State,
     *,
     on_rows: OnRows = lambda _: None,
+    threads: int | None = None,
 ) -> Iterator[NDArray[np.float64]]:
     """Train K models side by side, from `state` on, an epoch at a time.
 
     `state` is updated in place and holds the end of an epoch whenever a loss is yielded. A model that
-    diverged has NaN for its loss and does not affect the others; when all have, the epoch ends early.
+    diverged has NaN for its loss and does not affect the others; when all have, the training ends.
 
     Parameters
     ----------
@@ -49,7 +59,9 @@ def descend(
     labels : (M,) integers from 0 to L - 1.
     rows : ascending row numbers to train on, at least one.
     models : settings of the K models; lr, reg and momentum may differ, the rest is taken from the first.
-    on_rows : called with the number of rows that were just trained on, a few times an epoch.
+    on_rows : called with the number of rows that were just trained on, many times an epoch.
+    threads : with 2, one gathers the rows ahead of the one that trains; None for the number of cores. It
+        affects only the speed.
 
     Yields
     ------
@@ -65,76 +77,32 @@ def descend(
             f"rows are uint8 or float32 and labels are integers, got {stored.dtype} and {labels.dtype}"
         )
     first = models[0]
-    batch_size = min(first.batch_size, len(rows))
-    full, short = divmod(len(rows), batch_size)
-    sizes = [batch_size] + [short] * bool(short)
-    with np.errstate(over="ignore"):  # an lr or reg too large for float32 diverges, as it should
-        steps = [Step(state, models, batch_size, size) for size in sizes]
-    batches = full + bool(short)
-    while state.epoch < first.epochs:
-        done, total = state.epoch * batches, first.epochs * batches
-        factors = [learning_rate_factor(first.schedule, done + b, total) for b in range(batches)]
-        order = epoch_order(rows, first.seed, state.epoch + 1, stored[0].nbytes)
-        with blas.one_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            loss = _run_epoch(stored, labels, order, steps, factors, on_rows)
-        # Losses are computed before each step: only V shows that the last step of an epoch diverged.
-        finite = np.isfinite(state.V.reshape(len(models), -1)).all(axis=1) & np.isfinite(loss)
-        state.epoch += 1
-        yield np.where(finite, loss, np.nan)
-
-
-def _blocks(steps: Sequence[Step], rows: int) -> Iterator[tuple[Step, int, int]]:
-    """The blocks of an epoch: the step to use, the first row, and the one past the last.
-
-    `steps` holds the step of full batches, then that of the short batch, if there is one.
-    """
-    start = 0
-    for step in steps:
-        end = rows - (rows - start) % step.batch_rows
-        most = min(_BLOCK, _BLOCK_ROWS // step.batch_rows)
-        size = max(1, most // step.models) * step.batch_rows
-        for first in range(start, end, size):
-            yield step, first, min(first + size, end)
-        start = end
+    with np.errstate(over="ignore"):  # an lr too large for float32 diverges, as it should
+        step = Step(state, models)
+    batches = -(-len(rows) // first.batch_size)
+    rates = learning_rates(first.schedule, state.epoch * batches, first.epochs * batches)
+    threads = min(threads or cores(), 2)
+    with closing(blocks(stored, labels, rows, first, state.epoch, threads)) as coming:
+        while state.epoch < first.epochs:
+            loss = _run_epoch(coming, step, rates, on_rows) / len(rows)
+            step.store()
+            # Losses are computed before each step: only V shows that the last step of an epoch diverged.
+            finite = np.isfinite(state.V.reshape(len(models), -1)).all(axis=1) & np.isfinite(loss)
+            state.epoch += 1
+            yield np.where(finite, loss, np.nan)
+            if not finite.any():
+                break
 
 
 def _run_epoch(
-    stored: NDArray[Any],
-    labels: NDArray[Any],
-    order: NDArray[np.uint32],
-    steps: Sequence[Step],
-    rate_factors: Sequence[float],
-    on_rows: OnRows,
+    coming: Iterator[Block], step: Step, rates: Iterator[tuple[float, float]], on_rows: OnRows
 ) -> NDArray[np.float64]:
-    """Train on `order` once, in batches of the sizes of `steps`; return each model's running loss, (K,)."""
-    nats, batch = np.zeros(steps[0].models), 0
-    with ReadAhead(stored, order) as read_ahead:
-        for step, start, stop in _blocks(steps, len(order)):
-            read_ahead.reached(start)
-            batches = (stop - start) // step.batch_rows
-            factors = rate_factors[batch : batch + batches]
-            nats = nats + _run_batches(stored, labels, order[start:stop], step, factors)
-            batch += batches
-            on_rows(stop - start)
-            if not np.isfinite(nats).any():
+    """Train on the blocks of an epoch; return each model's summed cross-entropy, (K,)."""
+    nats: Any = 0.0
+    with blas.one_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for block in coming:
+            nats = nats + step.run(block, rates).sum(axis=(0, 2), dtype=np.float64)
+            on_rows(block.labels.size)
+            if block.ends_epoch or not np.isfinite(nats).any():
                 break
-    return nats / len(order)
-
-
-def _run_batches(
-    stored: NDArray[Any],
-    labels: NDArray[Any],
-    order: NDArray[np.uint32],
-    step: Step,
-    rate_factors: Sequence[float],
-) -> NDArray[np.float64]:
-    """Train on ``len(rate_factors)`` batches; return each model's summed cross-entropy, (K,)."""
-    batches = len(rate_factors)
-    rows = order.astype(np.intp).reshape(batches, -1)
-    label_index = step.place(labels[order])
-    label_logits, sums = step.workspace(batches)
-    for batch, rate_factor in enumerate(rate_factors):
-        step.gradient(stored, rows[batch], label_index[batch], label_logits[batch], sums[batch])
-        step.update(rate_factor)
-    nats: NDArray[np.float64] = step.nats(label_logits, sums).sum(axis=(0, 2))
-    return nats
+    return np.asarray(nats)

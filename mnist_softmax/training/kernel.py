@@ -3,36 +3,28 @@
 "Eq. 7" is an equation of docs/derivation.md. The step is the reference gradient, rearranged so that a batch
 costs little more than its two matrix products:
 
-- Rows stay as they are stored, uint8 for images. A batch is gathered, then converted into one reused float32
-  buffer.
-- X here is `scale` times the X of the derivation (255 for pixels) and has a last column of `scale`, so the
-  parameters are held as V = (W, B)^T / scale, and the logits are V @ X.T, with no scaling and no separate
-  bias. Eq. 20, Eq. 21.
+- Rows stay as they are stored, uint8 for images, until a batch is converted into one reused float32 buffer.
+- X here is `scale` times the X of the derivation (255 for pixels) and has a column of `scale` after the
+  features, so the parameters are held as V = (W, B)^T / scale, and the logits are V @ X.T, with no scaling
+  and no separate bias. Eq. 20, Eq. 21.
 - Classes come first and rows last, (L, rows), so max and sum over the classes run over contiguous memory.
-- K models that see the same batches are stacked, V (K * L, N + 1): one gather, one product for all.
-- Rows are multiplied in chunks small enough for BLAS's path for small products.
-- A batch is summed in parts of about 1,024 rows, so memory does not grow with the batch size.
+- K models that see the same batches are stacked, V (K * L, N + 1): one product for all.
+- The learning rate multiplies S - Y, where it costs nothing, so the velocity is held times the rate. Eq. 22.
+- Matrices have the sizes that BLAS multiplies fastest; what is added to them is zero.
 
 The update uses momentum: velocity = momentum * velocity + gradient, Eq. 17; W = W - rate * velocity, Eq.
 18. With momentum 0 that is W = W - rate * gradient, plain gradient descent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_softmax import blas
 from mnist_softmax.settings import Settings
-
-#: OpenBLAS does not pack matrices for products of up to 100**3 multiplications (its interface/gemm.c, "small
-#: matrix"), which takes half the time of the general path for 10 classes of 784 pixels.
-_SMALL_PRODUCT = 100**3
-#: Chunks of fewer rows cost more in calls than the small path saves.
-_FEWEST_ROWS = 16
-#: Rows gathered at a time.
-_PART = 1024
 
 
 @dataclass
@@ -41,7 +33,8 @@ class State:
 
     Attributes
     ----------
-    V, velocity : (K * L, N + 1) float32; V is (W, B) / scale, transposed.
+    V : (K * L, N + 1) float32; (W, B) / scale, transposed.
+    velocity : of the same shape, in units of V and times the learning rate: what the last step subtracted.
     scale : the stored value that stands for 1: 255 for pixels.
     epoch : how many epochs are done.
     """
@@ -66,189 +59,153 @@ def initial_state(columns: int, classes: int, scale: float, models: int = 1) -> 
     return State(np.zeros(shape, np.float32), np.zeros(shape, np.float32), scale)
 
 
-class _Part:
-    """Buffers for some rows of a batch, in chunks of R rows; the last chunk may be padded.
+class Cut(NamedTuple):
+    """Where a block begins and ends in the order of its epoch, and what is in it: parts of one size.
+
+    A part is a whole batch, or, so that memory does not grow with the batch, 256 or fewer rows of one.
+    """
+
+    start: int
+    stop: int
+    #: Rows of a part, and of the batch that it belongs to.
+    rows: int
+    batch_rows: int
+    #: How many parts a batch has, and which of them, from 0, is the first in the block.
+    parts: int
+    first: int
+
+
+class Block(NamedTuple):
+    """Rows of an epoch as they are stored, (parts, rows, N), and their labels, (parts, rows)."""
+
+    cut: Cut
+    rows: NDArray[Any]
+    labels: NDArray[np.intp]
+    ends_epoch: bool = True
+
+
+class _Form:
+    """What the parts of one number of rows share.
 
     Attributes
     ----------
-    X : (chunks, R, N + 1) float32, the rows and the column of `scale`; X_rows and X_T are views of it.
-    F : (chunks, K * L, R) float32, the logits, then S, then S - Y; F_models and F_flat are views of it.
-    gradients : (chunks, K * L, N + 1) float32, see `Step.gradient`.
+    X : (rows, N + 1 and more) float32; `features` is a view of it, without the bias and what fills it up.
+    F : (K * L and more, rows) float32; the logits, then rate * S, then rate * (S - Y). `F_models`, of the
+        shape (K, L, rows), and `F_flat` are views of it.
+    by_row : (K, 1, rows); the largest logits, then the rates over the sums.
+    first_class : (K, rows); where in `F_flat` the logit of class 0 is. That of class l is l * rows further.
+    row_tiles, column_tiles : slices of X for the two products, each with where the product goes.
     """
 
-    def __init__(self, rows: int, R: int, models: int, classes: int, width: int, scale: float) -> None:
-        chunks, K, outputs = -(-rows // R), models, models * classes
-        self.rows = rows
-        X = np.zeros((chunks * R, width), np.float32)  # rows of zeros in the last chunk add nothing
-        X[:rows, -1] = scale
-        self.X_rows = X[:rows, :-1]
-        self.X = X.reshape(chunks, R, width)
-        self.X_T = self.X.transpose(0, 2, 1)
-
-        self.F = np.empty((chunks, outputs, R), np.float32)
-        self.F_models = self.F.reshape(chunks, K, classes, R)
+    def __init__(self, rows: int, state: State, models: int, gradient: NDArray[np.float32]) -> None:
+        outputs, columns = state.V.shape
+        filled_up, width = gradient.shape
+        self.X = blas.zeros(rows, columns)
+        self.X[:, columns - 1] = state.scale
+        self.features = self.X[:, : columns - 1]
+        self.F = np.zeros((filled_up, rows), np.float32)
+        self.F_models = self.F[:outputs].reshape(models, -1, rows)
         self.F_flat = self.F.reshape(-1)
-        self.largest = np.empty((chunks, K, 1, R), np.float32)
-        self.gradients = np.empty((chunks, outputs, width), np.float32)
-
-        # F_flat has the axes (chunk, model, class, row in the chunk). first_class, (K, rows), has the index
-        # of class 0 for each row of each model; class l is l * R further.
-        row = np.arange(chunks * R).reshape(chunks, 1, R)
-        first = (row // R * outputs + np.arange(K).reshape(1, K, 1) * classes) * R + row % R
-        self.first_class = first.transpose(1, 0, 2).reshape(K, -1)[:, :rows].copy()
-
-    def gradient(
-        self,
-        V: NDArray[np.float32],
-        stored: NDArray[Any],
-        rows: NDArray[np.intp],
-        label_index: NDArray[np.intp],
-        label_logits: NDArray[np.float32],
-        sums: NDArray[np.float32],
-    ) -> None:
-        """Set `gradients`; the arguments are the part's share of those of `Step.gradient`."""
-        np.copyto(self.X_rows, stored.take(rows, axis=0))
-        F, sums = self.F_models, sums.reshape(self.largest.shape)
-        np.matmul(V, self.X_T, out=self.F)
-        np.maximum.reduce(F, axis=2, keepdims=True, out=self.largest)
-        np.subtract(F, self.largest, out=F)
-        np.copyto(label_logits, self.F_flat[label_index])
-        np.exp(F, out=F)
-        np.add.reduce(F, axis=2, keepdims=True, out=sums)
-        np.divide(F, sums, out=F)  # S
-        self.F_flat[label_index] -= 1  # S - Y
-        np.matmul(self.F, self.X, out=self.gradients)
+        self.by_row = np.empty((models, 1, rows), np.float32)
+        self.first_class = np.arange(models)[:, None] * self.F_models[0].size + np.arange(rows)
+        self.row_tiles = [(tile, self.F[:, tile]) for tile in blas.tiles(rows, outputs * width)]
+        self.column_tiles = [(tile, gradient[:, tile]) for tile in blas.tiles(width, outputs * rows)]
 
 
 class Step:
-    """One step of gradient descent for K models on batches of one size. The buffers are its only state.
+    """One step of gradient descent for K models that see the same batches.
 
     Parameters
     ----------
-    state : each step updates its V and velocity in place.
+    state : where the steps begin; `store` puts there where they have come to.
     models : the settings of K models; only lr, reg and momentum are used here.
-    batch_size : the run's batch size.
-    batch_rows : rows in this step's batches; fewer than `batch_size` in the last one of an epoch.
-
-    Attributes
-    ----------
-    models, batch_rows : K, and the rows in a batch.
-    parts : each part of a batch, with its share of the rows, of the label logits and of the sums. All but the
-        last have the same buffers.
-    gradients : (chunks, K * L, N + 1) float32, see `gradient`.
     """
 
-    def __init__(
-        self,
-        state: State,
-        models: Sequence[Settings],
-        batch_size: int,
-        batch_rows: int,
-    ) -> None:
-        outputs, width = state.V.shape
-        N, K = width - 1, len(models)
-        classes = outputs // K
-        self.V, self.velocity, self.models, self.batch_rows = state.V, state.velocity, K, batch_rows
-        self.class_stride = R = _chunk_rows(batch_rows, outputs * width)
-        most = -(-_PART // R) * R
-        whole = _Part(min(most, batch_rows), R, K, classes, width, state.scale)
-        short = batch_rows % whole.rows
-        parts = [whole] * (batch_rows // whole.rows)
-        parts += [_Part(short, R, K, classes, width, state.scale)] if short else []
-        self.parts: list[tuple[_Part, slice, slice, slice]] = []
-        row = at = 0
-        for part in parts:
-            rows, sums = slice(row, row + part.rows), slice(at, at + part.largest.size)
-            self.parts.append((part, rows, slice(K * rows.start, K * rows.stop), sums))
-            row, at = rows.stop, sums.stop
-        self.gradients = whole.gradients if len(parts) == 1 else np.empty_like(whole.gradients)
-        self.product = np.empty((outputs, width), np.float32)
+    def __init__(self, state: State, models: Sequence[Settings]) -> None:
+        self._state, self._models = state, len(models)
+        outputs, columns = state.V.shape
+        # What fills up the matrices stays zero: rows of V without logits, columns that no row has.
+        self._V_filled = blas.zeros(blas.filled_up(outputs), columns)
+        self._V, self._velocity = self._V_filled[:outputs], blas.zeros(outputs, columns)
+        self._V[:, :columns], self._velocity[:, :columns] = state.V, state.velocity
+        self._gradient_filled = np.empty_like(self._V_filled)
+        self._gradient, self._decay = self._gradient_filled[:outputs], np.empty_like(self._V)
+        self._bias_decay = self._decay[:, columns - 1]
+        self._forms: dict[int, _Form] = {}
 
-        # `gradients`, summed over the chunks and divided by M * scale, is the gradient with respect to W and
-        # B, Eq. 21. V = W / scale, so its step is divided by `scale` once more. Both divisions are in `unit`,
-        # which multiplies the rates; velocity stays in units of `gradients`, so the penalty is divided by it.
-        unit = 1 / (batch_size * state.scale * state.scale)
-        self.momentum = _per_output([model.momentum for model in models], classes)
-        self.scaled_lr = _per_output([model.lr * unit for model in models], classes)
-        self.scaled_reg = np.zeros((outputs, width), np.float32)  # the last column is the bias, not penalised
-        self.scaled_reg[:, :N] = np.repeat([model.reg / unit for model in models], classes)[:, None]
-        self.short_batch = np.float32(batch_size / batch_rows)  # in the mean of fewer rows each weighs more
+        self._lr = _per_model([model.lr for model in models], (-1, 1, 1))
+        self._momentum, self._lr_reg = (
+            _per_model(np.repeat(values, outputs // len(models)).tolist(), (-1, 1))
+            for values in ([model.momentum for model in models], [model.lr * model.reg for model in models])
+        )
 
-    def place(self, labels: NDArray[Any]) -> NDArray[np.intp]:
-        """Flat indices into each part's F of the logits of the true classes, (batches, K * batch_rows)."""
-        by_batch = labels.astype(np.intp).reshape(-1, 1, self.batch_rows) * self.class_stride
-        places = np.empty((len(by_batch), self.models * self.batch_rows), np.intp)
-        for part, rows, of_models, _ in self.parts:
-            places[:, of_models] = (by_batch[..., rows] + part.first_class).reshape(len(by_batch), -1)
-        return places
+    def store(self) -> None:
+        """Copy V and the velocity to the state."""
+        columns = self._state.V.shape[1]
+        self._state.V[:], self._state.velocity[:] = self._V[:, :columns], self._velocity[:, :columns]
 
-    def workspace(self, batches: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What `gradient` writes of each batch besides the gradient; `nats` reads it."""
-        *_, of_models, of_sums = self.parts[-1]
-        return np.empty((batches, of_models.stop), np.float32), np.empty((batches, of_sums.stop), np.float32)
-
-    def gradient(
-        self,
-        stored: NDArray[Any],
-        rows: NDArray[np.intp],
-        label_index: NDArray[np.intp],
-        label_logits: NDArray[np.float32],
-        sums: NDArray[np.float32],
-    ) -> None:
-        """Set `gradients` to batch_size * scale times the gradient of one batch's cross-entropy, Eq. 21.
-
-        Each chunk of rows has its own sum, which `update` adds up.
+    def run(self, block: Block, rates: Iterator[tuple[float, float]]) -> NDArray[np.float32]:
+        """Train on a block of batches, or of parts of a batch.
 
         Parameters
         ----------
-        stored : all rows, uint8 or float32.
-        rows : the row numbers of the batch.
-        label_index : one row of `place`.
-        label_logits, sums : one row of each array of `workspace`: they get the shifted logits of the true
-            classes, and the sums of exp of the shifted logits.
+        rates : one is taken for each batch: the factor of lr in it, and that over the factor in the batch
+            before.
+
+        Returns
+        -------
+        (parts, K, rows) float32, the cross-entropy of each row under each model before the step of its batch.
         """
-        several = len(self.parts) > 1
-        if several:
-            self.gradients.fill(0)
-        for part, of_rows, of_models, of_sums in self.parts:
-            part.gradient(
-                self.V, stored, rows[of_rows], label_index[of_models], label_logits[of_models], sums[of_sums]
-            )
-            if several:
-                self.gradients[: len(part.gradients)] += part.gradients
-        np.multiply(self.gradients, self.short_batch, out=self.gradients)
+        count, rows = block.labels.shape
+        if rows not in self._forms:
+            self._forms[rows] = _Form(rows, self._state, self._models, self._gradient_filled)
+        form, part = self._forms[rows], block.cut.first
+        true_class = form.first_class + block.labels[:, None] * rows
+        logits, sums = np.empty((2, count, self._models, 1, rows), np.float32)
+        for of_part in zip(block.rows, true_class[:, :, None], logits, sums, strict=True):
+            if part == 0:
+                self._begin(block.cut.batch_rows, *next(rates))
+            self._add_gradient(form, *of_part)
+            part = (part + 1) % block.cut.parts
+            if part == 0:
+                np.subtract(self._V, self._velocity, out=self._V)  # Eq. 18
+        return (np.log(sums, out=sums) - logits)[:, :, 0]
 
-    def nats(self, label_logits: NDArray[np.float32], sums: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The cross-entropy of each row under each model, (batches, K, batch_rows), from `workspace`."""
-        batches, K = len(sums), self.models
-        nats = np.empty((batches, K, self.batch_rows))
-        for part, rows, of_models, of_sums in self.parts:
-            logs = np.log(sums[:, of_sums].reshape(batches, -1, K, self.class_stride), dtype=np.float64)
-            nats[..., rows] = logs.swapaxes(1, 2).reshape(batches, K, -1)[..., : part.rows]
-            nats[..., rows] -= label_logits[:, of_models].reshape(batches, K, -1)
-        return nats
+    def _begin(self, batch_rows: int, factor: float, ratio: float) -> None:
+        """The velocity without the gradient, Eq. 22: it fades, and the penalty adds to it."""
+        # X has a factor `scale` too many, and V = W / scale moves by the step of W over `scale`.
+        self._rate = self._lr * (factor / batch_rows / self._state.scale**2)
+        np.multiply(self._velocity, self._momentum * ratio, out=self._velocity)
+        np.multiply(self._V, self._lr_reg * factor, out=self._decay)
+        self._bias_decay.fill(0)  # it is not penalised
+        np.add(self._velocity, self._decay, out=self._velocity)
 
-    def update(self, rate_factor: float) -> None:
-        """Update the velocity, and V with the learning rates times `rate_factor`. Eq. 17, Eq. 18."""
-        velocity, product = self.velocity, self.product
-        np.multiply(velocity, self.momentum, out=velocity)
-        for gradient in self.gradients:
-            np.add(velocity, gradient, out=velocity)
-        np.multiply(self.V, self.scaled_reg, out=product)
-        np.add(velocity, product, out=velocity)
-        np.multiply(velocity, self.scaled_lr * np.float32(rate_factor), out=product)
-        np.subtract(self.V, product, out=self.V)
+    def _add_gradient(
+        self,
+        form: _Form,
+        rows: NDArray[Any],
+        true_class: NDArray[np.intp],
+        logits: NDArray[np.float32],
+        sums: NDArray[np.float32],
+    ) -> None:
+        """Add rate * (S - Y)^T X / M to the velocity, Eq. 21; set the shifted true logits, and the sums."""
+        X, F, by_row = form.X, form.F_models, form.by_row
+        np.copyto(form.features, rows)
+        for tile, F_tile in form.row_tiles:
+            np.matmul(self._V_filled, X[tile].T, out=F_tile)
+        np.maximum.reduce(F, axis=1, keepdims=True, out=by_row)
+        np.subtract(F, by_row, out=F)
+        form.F_flat.take(true_class, out=logits, mode="clip")
+        np.exp(F, out=F)
+        np.add.reduce(F, axis=1, keepdims=True, out=sums)
+        np.divide(self._rate, sums, out=by_row)
+        np.multiply(F, by_row, out=F)  # rate * S
+        form.F_flat[true_class] -= self._rate  # rate * (S - Y)
+        for tile, gradient_tile in form.column_tiles:
+            np.matmul(form.F, X[:, tile], out=gradient_tile)
+        np.add(self._velocity, self._gradient, out=self._velocity)
 
 
-def _chunk_rows(batch_rows: int, multiplications_per_row: int) -> int:
-    """Rows in a chunk: as many as the small path allows, or a part where it does not pay, evenly spread."""
-    rows = _SMALL_PRODUCT // multiplications_per_row
-    chunks = -(-batch_rows // (rows if rows >= _FEWEST_ROWS else _PART))
-    return -(-batch_rows // chunks)
-
-
-def _per_output(values: list[float], classes: int) -> Any:
-    """One value per output, as a column; if all are equal a scalar, which is faster."""
-    if len(set(values)) == 1:
-        return np.float32(values[0])
-    return np.repeat(np.asarray(values, np.float32), classes)[:, None]
+def _per_model(values: Any, shape: tuple[int, ...]) -> Any:
+    """The values in this shape; if all are equal a number, which is faster."""
+    return values[0] if len(set(values)) == 1 else np.asarray(values, np.float32).reshape(shape)

@@ -9,7 +9,9 @@ from mnist_softmax import softmax
 from mnist_softmax.data.open import open_split
 from mnist_softmax.data.split import one_hot
 from mnist_softmax.proof.gradcheck import relative_error
+from mnist_softmax.rows import Gatherer
 from mnist_softmax.settings import Settings
+from mnist_softmax.training.batches import of_epoch
 from mnist_softmax.training.kernel import Step, initial_state
 
 ROWS = 1000
@@ -45,12 +47,12 @@ def fast(problem: Any) -> Result:
     images, labels, parameters = problem
     state = initial_state(784, 10, 255)
     state.V[:] = parameters.T / 255
-    step = Step(state, [Settings(reg=REG)], ROWS, ROWS)
-    work = step.workspace(1)
-    step.gradient(images, np.arange(ROWS), step.place(labels)[0], work[0][0], work[1][0])
-    step.update(1.0)
-    loss = step.nats(*work).mean() + softmax.penalty(parameters[:-1].astype(float), REG)
-    return Result(float(loss), state.velocity.T.astype(float) / (ROWS * 255))
+    step, rates = Step(state, [Settings(lr=1.0, reg=REG)]), iter([(1.0, 1.0)])
+    blocks = of_epoch(Gatherer(images, buffers=1), labels, np.arange(ROWS), ROWS)
+    nats = np.mean(np.concatenate([step.run(block, rates).ravel() for block in blocks]))
+    step.store()
+    loss = nats + softmax.penalty(parameters[:-1].astype(float), REG)
+    return Result(float(loss), state.velocity.T.astype(float) * 255)
 
 
 def by_torch(problem: Any, dtype: Any) -> Result:

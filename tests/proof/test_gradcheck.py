@@ -38,50 +38,60 @@ def with_loss(change: Any) -> Formulas:
 
 
 class BiasColumnOfOnes(Step):
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        for part, *_ in self.parts:
-            part.X[..., -1] = 1
+    def _add_gradient(self, form: Any, *arguments: Any) -> None:
+        form.X[:, 784] = 1
+        super()._add_gradient(form, *arguments)
 
 
 class NoBiasGradient(Step):
-    def gradient(self, *arguments: Any) -> None:
-        super().gradient(*arguments)
-        self.gradients[..., -1] = 0
+    def _add_gradient(self, *arguments: Any) -> None:
+        of_bias = self._velocity[:, 784].copy()
+        super()._add_gradient(*arguments)
+        self._velocity[:, 784] = of_bias
 
 
 class LabelsForgotten(Step):
-    def place(self, labels: Any) -> Any:
-        return super().place(np.zeros_like(labels))
+    def run(self, block: Any, rates: Any) -> Any:
+        return super().run(block._replace(labels=0 * block.labels), rates)
 
 
 class NoMomentum(Step):
-    def update(self, rate_factor: float) -> None:
-        self.velocity[:] = 0
-        super().update(rate_factor)
+    def _begin(self, *arguments: Any) -> None:
+        self._velocity[:] = 0
+        super()._begin(*arguments)
 
 
 class AveragedMomentum(Step):
-    def update(self, rate_factor: float) -> None:
-        self.gradients *= 1 - self.momentum
-        self.scaled_reg *= 1 - self.momentum
-        super().update(rate_factor)
+    def _begin(self, rows: int, factor: float, ratio: float) -> None:
+        faded = self._momentum * ratio * self._velocity
+        super()._begin(rows, factor, ratio)
+        self._velocity[:] = faded + (1 - self._momentum) * (self._velocity - faded)
+        self._rate *= 1 - self._momentum
 
 
 class PenalisedBias(Step):
-    def update(self, rate_factor: float) -> None:
-        self.scaled_reg[:, -1] = self.scaled_reg[:, 0]
-        super().update(rate_factor)
+    def _begin(self, rows: int, factor: float, ratio: float) -> None:
+        super()._begin(rows, factor, ratio)
+        self._velocity[:, 784] += self._lr_reg * factor * self._V[:, 784]
 
 
 class Ascent(Step):
-    def update(self, rate_factor: float) -> None:
-        super().update(-rate_factor)
+    def run(self, block: Any, rates: Any) -> Any:
+        before = self._V.copy()
+        nats = super().run(block, rates)
+        self._V[:] = 2 * before - self._V
+        return nats
 
 
 class RateForgotten(Step):
-    def update(self, rate_factor: float) -> None:
-        super().update(1.0)
+    def _begin(self, rows: int, factor: float, ratio: float) -> None:
+        self._lr, self._lr_reg = self._lr / factor, self._lr_reg / factor
+        super()._begin(rows, factor, ratio)
+
+
+class RatioForgotten(Step):
+    def _begin(self, rows: int, factor: float, ratio: float) -> None:
+        super()._begin(rows, factor, 1.0)
 
 
 #: Mistake -> the check that must catch it, and the formulas with the mistake in them. docs/derivation.md lists
@@ -199,6 +209,7 @@ MISTAKES: dict[str, tuple[str, Formulas]] = {
     "a constant rate": ("cosine rate", Formulas(learning_rate_factor=lambda schedule, t, T: 1.0)),
     "a bias column of ones": ("fast cross-entropy, float32", Formulas(step=BiasColumnOfOnes)),
     "no bias in the fast gradient": ("fast gradient, float32", Formulas(step=NoBiasGradient)),
+    "the velocity of the rate before": ("fast update, float32", Formulas(step=RatioForgotten)),
     "every label a 0": ("fast gradient, float32", Formulas(step=LabelsForgotten)),
     "half of the gradient": (
         "one step lowers the loss",

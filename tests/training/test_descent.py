@@ -121,7 +121,9 @@ def test_the_running_loss_is_the_mean_cross_entropy_before_each_step() -> None:
     assert losses[1, 0] == pytest.approx(softmax.loss(X, Y, -rate * dW, -rate * dB, 0), rel=1e-6)
     # Batches that do not divide the rows, at a rate too small to change the loss: its mean over all rows.
     before = state.parameters().astype(float)
-    _, losses = run([Settings(lr=1e-30, epochs=1, batch_size=64)], state=State(state.V, state.velocity, 255))
+    _, losses = run(
+        [Settings(lr=1e-30, epochs=1, batch_size=64)], state=State(state.V, 0 * state.velocity, 255)
+    )
     F = softmax.logits(X, before[:-1], before[-1])
     assert losses[0, 0] == pytest.approx(softmax.cross_entropy(F, Y), rel=1e-6)
 

@@ -1,0 +1,90 @@
+"""How do rows get there? In blocks, gathered by a second core while the first one computes."""
+
+import os
+import threading
+from collections.abc import Generator, Iterator
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Bytes and rows in a block, at most: smaller ones lose more to the waits between the threads, larger ones
+#: leave the cache before they are used.
+_BLOCK_BYTES, _BLOCK_ROWS = 1 << 22, 4096
+#: Rows that any block can have.
+LEAST_ROWS = 256
+
+Item = TypeVar("Item")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # respects a container's limit; not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+class Gatherer:
+    """Gathers rows into its buffers in turn.
+
+    Parameters
+    ----------
+    stored : (M, N), in memory or mapped.
+    buffers : with 2, one can be filled while the other is in use; with 1, it stays in the cache.
+
+    Attributes
+    ----------
+    most : the most rows that can be gathered at a time, at least `LEAST_ROWS`.
+    """
+
+    def __init__(self, stored: NDArray[Any], buffers: int) -> None:
+        self._stored = np.ascontiguousarray(stored)  # `take` would copy everything each time
+        self.most = max(LEAST_ROWS, min(_BLOCK_ROWS, _BLOCK_BYTES // stored[0].nbytes))
+        shape = min(self.most, len(stored)), stored.shape[1]
+        self._buffers = [np.empty(shape, stored.dtype) for _ in range(buffers)]
+
+    def gather(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """The rows of these numbers, at most `most`, as stored; valid until their buffer's next turn."""
+        self._buffers.reverse()
+        block = self._buffers[0][: len(rows)]
+        self._stored.take(rows, axis=0, out=block, mode="clip")  # any other mode makes a copy first
+        return block
+
+
+def one_ahead(items: Iterator[Item], threads: int) -> Generator[Item]:
+    """The same items; a second thread makes each while the caller uses the one before.
+
+    With one thread, or where no other can be started, each item is made when it is asked for.
+    """
+    asked: SimpleQueue[bool] = SimpleQueue()
+    made: SimpleQueue[Any] = SimpleQueue()
+
+    def make() -> None:
+        while asked.get():
+            try:
+                made.put((next(items), None))
+            except BaseException as error:  # noqa: BLE001  # the caller raises it
+                made.put((None, error))
+
+    thread = threading.Thread(target=make, daemon=True)
+    try:
+        if threads > 1:
+            thread.start()
+    except RuntimeError:  # a limit on processes
+        pass
+    if thread.ident is None:
+        yield from items
+        return
+    asked.put(True)
+    try:
+        while True:
+            item, error = made.get()
+            if isinstance(error, StopIteration):
+                return
+            if error:
+                raise error
+            asked.put(True)
+            yield item
+    finally:
+        asked.put(False)
+        thread.join()

@@ -1,0 +1,75 @@
+"""The rows of each epoch, in its order: batches of them in blocks, ready to be trained on."""
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax.rows import LEAST_ROWS, Gatherer, one_ahead
+from mnist_softmax.settings import Settings
+from mnist_softmax.training.kernel import Block, Cut
+from mnist_softmax.training.shuffle import ReadAhead, epoch_order
+
+
+def cuts(rows: int, batch_size: int, most: int) -> Iterator[Cut]:
+    """The blocks, of at most `most` rows, of an epoch."""
+    short = rows % batch_size
+    for batch_rows, begin, end in ((batch_size, 0, rows - short), (short, rows - short, rows)):
+        parts = -(-batch_rows // LEAST_ROWS)
+        part = -(-batch_rows // max(parts, 1))
+        last = batch_rows % part if parts > 1 else 0  # the last part of each batch, if it has another size
+        if not last and begin < end:
+            yield from _even(begin, end, part, batch_rows, parts, most)
+        for batch in range(begin, end, batch_rows) if last else ():
+            yield from _even(batch, batch + batch_rows - last, part, batch_rows, parts, most)
+            yield Cut(batch + batch_rows - last, batch + batch_rows, last, batch_rows, parts, parts - 1)
+
+
+def _even(begin: int, end: int, part: int, batch_rows: int, parts: int, most: int) -> Iterator[Cut]:
+    """The blocks of a stretch of parts of one size."""
+    size = most // part * part
+    for start in range(begin, end, size):
+        first = (start - begin) // part % parts
+        yield Cut(start, min(start + size, end), part, batch_rows, parts, first)
+
+
+def blocks(
+    stored: NDArray[Any],
+    labels: NDArray[Any],
+    rows: NDArray[np.uint32],
+    settings: Settings,
+    epochs_done: int,
+    threads: int,
+) -> Generator[Block]:
+    """All blocks of the epochs that are left; see `descent.descend`. Each is valid until the next one."""
+    gatherer = Gatherer(stored, buffers=threads)
+    return one_ahead(_of_epochs(gatherer, stored, labels, rows, settings, epochs_done), threads)
+
+
+def _of_epochs(
+    gatherer: Gatherer,
+    stored: NDArray[Any],
+    labels: NDArray[Any],
+    rows: NDArray[np.uint32],
+    settings: Settings,
+    epochs_done: int,
+) -> Iterator[Block]:
+    for epoch in range(epochs_done + 1, settings.epochs + 1):
+        order = epoch_order(rows, settings.seed, epoch, stored[0].nbytes)
+        with ReadAhead(stored, order) as read_ahead:
+            read_ahead.reached(0)
+            for block in of_epoch(gatherer, labels, order, settings.batch_size):
+                yield block
+                read_ahead.reached(block.cut.stop)
+
+
+def of_epoch(
+    gatherer: Gatherer, labels: NDArray[Any], order: NDArray[Any], batch_size: int
+) -> Iterator[Block]:
+    """The blocks of one epoch, whose rows come in this order."""
+    for cut in cuts(len(order), batch_size, gatherer.most):
+        chosen = order[cut.start : cut.stop]
+        shape = (len(chosen) // cut.rows, cut.rows)
+        of_labels = labels[chosen].astype(np.intp).reshape(shape)
+        yield Block(cut, gatherer.gather(chosen).reshape(*shape, -1), of_labels, cut.stop == len(order))
