@@ -34,11 +34,12 @@ class Gatherer:
 
     Attributes
     ----------
+    stored : the same, in one piece: of anything else `take` would make a copy each time.
     most : the most rows that can be gathered at a time, at least `LEAST_ROWS`.
     """
 
     def __init__(self, stored: NDArray[Any], buffers: int) -> None:
-        self._stored = np.ascontiguousarray(stored)  # `take` would copy everything each time
+        self.stored = np.ascontiguousarray(stored)
         self.most = max(LEAST_ROWS, min(_BLOCK_ROWS, _BLOCK_BYTES // stored[0].nbytes))
         shape = min(self.most, len(stored)), stored.shape[1]
         self._buffers = [np.empty(shape, stored.dtype) for _ in range(buffers)]
@@ -47,7 +48,7 @@ class Gatherer:
         """The rows of these numbers, at most `most`, as stored; valid until their buffer's next turn."""
         self._buffers.reverse()
         block = self._buffers[0][: len(rows)]
-        self._stored.take(rows, axis=0, out=block, mode="clip")  # any other mode makes a copy first
+        self.stored.take(rows, axis=0, out=block, mode="clip")  # any other mode makes a copy first
         return block
 
 

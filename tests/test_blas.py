@@ -1,9 +1,12 @@
-"""BLAS: one thread inside a block and as before outside, and the name of the one that NumPy uses."""
+"""BLAS: one thread inside a block and as before outside, the name of the one that NumPy uses, the sizes it likes."""
 
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import threadpoolctl
 
@@ -43,6 +46,46 @@ def test_the_blas_that_is_named_is_numpys_where_scipy_brought_another() -> None:
     alone, *beside = done.stdout.splitlines()
     assert alone != "unknown"
     assert beside == [alone, alone]
+
+
+@pytest.mark.parametrize("columns", [1, 16, 785, 393])
+def test_rows_of_a_matrix_fill_cache_lines_of_their_own(columns: int) -> None:
+    matrix = blas.zeros(3, columns)
+    assert matrix.dtype == np.float32
+    assert columns <= matrix.shape[1] < columns + 16
+    assert not matrix.any()
+    assert {row.ctypes.data % 64 for row in matrix} == {0}
+    assert matrix.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("length", "multiplications"), [(128, 8000), (800, 1280), (97, 10), (1, 1), (96, 8000)]
+)
+def test_tiles_make_up_the_axis_and_take_the_path_for_small_matrices(
+    monkeypatch: pytest.MonkeyPatch, length: int, multiplications: int
+) -> None:
+    monkeypatch.setattr(blas, "has_small_path", lambda: True)
+    tiles = blas.tiles(length, multiplications)
+    assert [index for tile in tiles for index in range(length)[tile]] == list(range(length))
+    assert all(tile.start % 16 == 0 for tile in tiles)
+    assert max(tile.stop - tile.start for tile in tiles) * multiplications <= 100**3
+    assert blas.tiles(length, 10 * 100**3) == [slice(0, length)]  # too many tiles to pay
+    assert blas.filled_up(10) == 10
+    monkeypatch.setattr(blas, "has_small_path", lambda: False)
+    assert blas.tiles(length, multiplications) == [slice(0, length)]
+    assert [blas.filled_up(outputs) for outputs in (1, 4, 10, 160)] == [4, 4, 12, 160]
+
+
+@pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="names a kernel of x86-64")
+def test_the_kernel_decides_the_form_of_the_products() -> None:
+    code = "from mnist_softmax import blas; print(blas.description(), blas.has_small_path())"
+    environment = {**os.environ, "OPENBLAS_CORETYPE": "Nehalem"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("Nehalem False\n")
+    assert blas.has_small_path() == (
+        blas.description().split()[-1] in {"SkylakeX", "Cooperlake", "SapphireRapids"}
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on addresses, and /proc")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Finished, Program
+from conftest import Finished, Program, clean_environment
 from servers import Server, serving
 
 from mnist_softmax.data.catalog import DATASETS, MNIST
@@ -60,6 +60,30 @@ def test_files_are_byte_identical_from_run_to_run_and_under_any_threads(
         run(process if threads else program, cache, "train", "--epochs", 2, **environment)
         kept.add(hashlib.sha256((tmp_path / "weights.npy").read_bytes()).hexdigest())
     assert len(kept) == 1
+
+
+@pytest.mark.parametrize("mirror", ["", "http://127.0.0.1:1/"])
+def test_on_a_warm_cache_nothing_of_the_network_is_loaded(cache: Path, tmp_path: Path, mirror: str) -> None:
+    code = """
+import sys
+from mnist_softmax.cli import main
+for line in ("train --epochs 1", "eval --json"):
+    sys.argv = ["mnist-softmax", *line.split()]
+    assert main._run() == 0
+print({"requests", "urllib3", "http.client", "ssl", "socket", "email", "filelock", "tqdm"} & set(sys.modules))
+"""
+    environment = clean_environment(MNIST_SOFTMAX_CACHE_DIR=cache)
+    if mirror:
+        environment["MNIST_SOFTMAX_MIRROR"] = mirror
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 def test_a_second_download_rehashes_and_finds_a_hidden_change(program: Program, cache: Path) -> None:

@@ -1,12 +1,12 @@
 """The rows of each epoch, in its order: batches of them in blocks, ready to be trained on."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_softmax.rows import LEAST_ROWS, Gatherer, one_ahead
+from mnist_softmax.rows import LEAST_ROWS, Gatherer
 from mnist_softmax.settings import Settings
 from mnist_softmax.training.kernel import Block, Cut
 from mnist_softmax.training.shuffle import ReadAhead, epoch_order
@@ -35,29 +35,12 @@ def _even(begin: int, end: int, part: int, batch_rows: int, parts: int, most: in
 
 
 def blocks(
-    stored: NDArray[Any],
-    labels: NDArray[Any],
-    rows: NDArray[np.uint32],
-    settings: Settings,
-    epochs_done: int,
-    threads: int,
-) -> Generator[Block]:
-    """All blocks of the epochs that are left; see `descent.descend`. Each is valid until the next one."""
-    gatherer = Gatherer(stored, buffers=threads)
-    return one_ahead(_of_epochs(gatherer, stored, labels, rows, settings, epochs_done), threads)
-
-
-def _of_epochs(
-    gatherer: Gatherer,
-    stored: NDArray[Any],
-    labels: NDArray[Any],
-    rows: NDArray[np.uint32],
-    settings: Settings,
-    epochs_done: int,
+    gatherer: Gatherer, labels: NDArray[Any], rows: NDArray[np.uint32], settings: Settings, epochs_done: int
 ) -> Iterator[Block]:
+    """All blocks of the epochs that are left; see `descent.descend`. Each is as valid as what is gathered."""
     for epoch in range(epochs_done + 1, settings.epochs + 1):
-        order = epoch_order(rows, settings.seed, epoch, stored[0].nbytes)
-        with ReadAhead(stored, order) as read_ahead:
+        order = epoch_order(rows, settings.seed, epoch, gatherer.stored[0].nbytes)
+        with ReadAhead(gatherer.stored, order) as read_ahead:
             read_ahead.reached(0)
             for block in of_epoch(gatherer, labels, order, settings.batch_size):
                 yield block

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_softmax import blas
-from mnist_softmax.rows import cores
+from mnist_softmax.rows import Gatherer, cores, one_ahead
 from mnist_softmax.settings import Settings
 from mnist_softmax.training.batches import blocks
 from mnist_softmax.training.kernel import Block, State, Step
@@ -82,7 +82,8 @@ def descend(
     batches = -(-len(rows) // first.batch_size)
     rates = learning_rates(first.schedule, state.epoch * batches, first.epochs * batches)
     threads = min(threads or cores(), 2)
-    with closing(blocks(stored, labels, rows, first, state.epoch, threads)) as coming:
+    to_come = blocks(Gatherer(stored, threads), labels, rows, first, state.epoch)
+    with closing(one_ahead(to_come, threads)) as coming:
         while state.epoch < first.epochs:
             loss = _run_epoch(coming, step, rates, on_rows) / len(rows)
             step.store()

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 from cli.receipts import change_json, json_of, strip
 from conftest import Program, clean_environment, run_here, write_folder
+
+from mnist_softmax.rows import Gatherer
 
 SAMPLE = ("--dataset", "mnist-sample")
 KINDS = {"plain": "--features=none", "deskewed": "--features=deskew"}
@@ -270,6 +273,24 @@ def test_the_bytes_are_the_same_under_any_number_of_threads(
     process: Program, trained: Path, tmp_path: Path, threads: int
 ) -> None:
     assert process("train", *SAMPLE, "--epochs", 3, OPENBLAS_NUM_THREADS=threads).code == 0
+    assert (tmp_path / "weights.npy").read_bytes() == (trained / "plain.npy").read_bytes()
+
+
+@pytest.mark.parametrize("available", [1, 2])
+def test_the_bytes_are_the_same_whether_a_second_core_gathers_the_rows_or_none(
+    program: Program, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, available: int
+) -> None:
+    gathering = set()
+    gather = Gatherer.gather
+
+    def noted(gatherer: Gatherer, rows: Any) -> Any:
+        gathering.add(threading.current_thread())
+        return gather(gatherer, rows)
+
+    monkeypatch.setattr(Gatherer, "gather", noted)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(available)), raising=False)
+    assert program("train", *SAMPLE, "--epochs", 3).code == 0
+    assert (threading.main_thread() in gathering) == (available == 1)
     assert (tmp_path / "weights.npy").read_bytes() == (trained / "plain.npy").read_bytes()
 
 
