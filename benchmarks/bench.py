@@ -1,9 +1,9 @@
-"""`make bench`: this program beside its peers, as ratios, written to benchmarks/RESULTS.md.
+"""`make bench`: this program beside its peers and an earlier commit, as ratios, written to docs/speed.md.
 
 Every peer reads the same MNIST files, with the same batch size (but for the CNN) and the same precision (but
-for the float64 textbook loop). Each is a process of its own; they take turns, a unit of work at a time, so
-that a machine that slows down slows all of them. A ratio is taken within a round. Peers whose threads can be
-set are tried with one and with two, and the faster goes on.
+for the float64 textbook loop). Each is a process of its own; they take turns, ten epochs at a time, so that a
+machine that slows down slows all of them. A ratio is taken within a round. Peers whose threads can be set are
+tried with one and with two, and the faster goes on.
 """
 
 import argparse
@@ -11,21 +11,31 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from statistics import median
 
 from interleave import HERE, Peer, interleaved, machine, ratios
 
+from mnist_softmax import blas
+
 Command = list[str | Path]
 PROGRAM: Command = [sys.executable, "-m", "mnist_softmax"]
 DIRECTIONS: Command = ["train", "--config", HERE.parent / "configs" / "directions.toml"]
-SWEPT = 32
+PAGE = HERE.parent / "docs" / "speed.md"
+BEGIN, END = "<!-- written by make bench -->", "<!-- end -->"
+#: The program before it used both cores.
+EARLIER = "fcb8cc3"
+SWEPT, EPOCHS = 32, 10
+#: What slows current NumPy, and makes JAX comparable then.
+HASWELL = {"OPENBLAS_CORETYPE": "Haswell", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"}
 
 
 @dataclass(frozen=True)
@@ -50,10 +60,24 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _faster(stack: ExitStack, script: str, folder: Path) -> Peer:
+def earlier_program(folder: Path) -> Path:
+    """The package and the benchmarks of the commit `EARLIER`, from the history of this clone."""
+    archive = subprocess.run(
+        ["git", "archive", EARLIER, "mnist_softmax", "benchmarks"],
+        cwd=HERE.parent,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
+        files.extractall(folder, filter="data")
+    return folder
+
+
+def _faster(stack: ExitStack, script: str, folder: Path, environment: Mapping[str, str]) -> Peer:
     """The peer with one or with two threads, whichever is faster."""
+    variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     both = [
-        stack.enter_context(Peer(script, folder, OMP_NUM_THREADS=threads, OPENBLAS_NUM_THREADS=threads))
+        stack.enter_context(Peer(script, folder, {**environment, **dict.fromkeys(variables, threads)}))
         for threads in ("1", "2")
     ]
     times = [median(peer.seconds() for _ in range(3)) for peer in both]
@@ -61,39 +85,68 @@ def _faster(stack: ExitStack, script: str, folder: Path) -> Peer:
     return both[times.index(min(times))]
 
 
-def epochs(folder: Path, rounds: int) -> tuple[list[Row], list[str]]:
-    """An epoch of each peer, our floor, a sweep, and what directions cost."""
+def epochs(
+    folder: Path, earlier: Path, rounds: int, environment: Mapping[str, str]
+) -> tuple[list[Row], list[str]]:
+    """Epochs of pixels, of directions and of a sweep, beside the earlier program, our floor and the peers."""
+    haswell = environment.get("OPENBLAS_CORETYPE", blas.description().split()[-1]) == "Haswell"
+    of_earlier = {**environment, "PYTHONPATH": str(earlier)}
+    script = earlier / "benchmarks" / "ours.py"
+    core = min(os.sched_getaffinity(0))
     with ExitStack() as stack:
-        ours = stack.enter_context(Peer("ours.py", folder))
+
+        def peer(script: str | Path, variables: Mapping[str, str], core: int | None = None) -> Peer:
+            return stack.enter_context(Peer(script, folder, variables, core))
+
+        ours, theirs = peer("ours.py", environment), peer(script, of_earlier)
         peers = {
-            "epoch": (ours, "epoch"),
-            "floor": (ours, "floor"),
-            "sweep": (ours, "sweep"),
-            "directions": (ours, "directions"),
-            "prepare": (ours, "prepare"),
-            "textbook": (_faster(stack, "textbook.py", folder), "epoch"),
-            "tensors": (_faster(stack, "torch_tensors.py", folder), "epoch"),
-            "loader": (_faster(stack, "torch_dataloader.py", folder), "epoch"),
-            "jax": (stack.enter_context(Peer("jax_scan.py", folder)), "epoch"),
+            "earlier": (theirs, "epoch", EPOCHS),
+            "epoch": (ours, "epoch", EPOCHS),
+            "earlier, one core": (peer(script, of_earlier, core), "epoch", EPOCHS),
+            "one core": (peer("ours.py", environment, core), "epoch", EPOCHS),
+            "floor": (ours, "floor", EPOCHS),
+            "directions": (ours, "directions", EPOCHS),
+            "textbook": (_faster(stack, "textbook.py", folder, environment), "epoch", EPOCHS),
+            "tensors": (_faster(stack, "torch_tensors.py", folder, environment), "epoch", EPOCHS),
+            "loader": (_faster(stack, "torch_dataloader.py", folder, environment), "epoch", 1),
+            "jax": (peer("jax_scan.py", environment), "epoch", EPOCHS),
+            "earlier, sweep": (theirs, "sweep", 2),
+            "sweep": (ours, "sweep", 2),
+            "prepare": (ours, "prepare", 1),
         }
         _say(f"epochs, {rounds} rounds")
         times = interleaved(peers, rounds)
-        versions = list(dict.fromkeys(peer.version for peer, _ in peers.values()))
-    epoch = times["epoch"]
-    per_model = [seconds / SWEPT for seconds in times["sweep"]]
+        versions = list(dict.fromkeys(peer.version for peer, *_ in peers.values()))
+    epoch, sweep = times["epoch"], times["sweep"]
+    per_model = [seconds / SWEPT for seconds in sweep]
+    bars = (0.90, 0.82) if haswell else (0.80, 0.73)
+    beside = {
+        "textbook NumPy epoch": "textbook",
+        "PyTorch epoch, whole tensors": "tensors",
+        "PyTorch epoch, DataLoader": "loader",
+        "JAX epoch, one jitted scan": "jax",
+        "own floor (gather, convert, two products, on one core)": "floor",
+    }
     return [
-        Row("epoch / textbook NumPy epoch", ratios(epoch, times["textbook"]), 0.42, 0.35),
-        Row("epoch / PyTorch epoch, whole tensors", ratios(epoch, times["tensors"]), 0.25, 0.18),
-        Row("epoch / PyTorch epoch, DataLoader", ratios(epoch, times["loader"])),
-        Row("epoch / JAX epoch, one jitted scan", ratios(epoch, times["jax"]), 0.80, 0.60),
-        Row("epoch / own floor (gather, convert, two products)", ratios(epoch, times["floor"]), 1.5, 1.3),
+        Row(f"epoch / epoch of commit {EARLIER}", ratios(epoch, times["earlier"]), *bars),
+        Row(
+            f"on one core: epoch / epoch of commit {EARLIER}",
+            ratios(times["one core"], times["earlier, one core"]),
+            0.95,
+            0.90,
+        ),
+        *(Row(f"epoch / {name}", ratios(epoch, times[key])) for name, key in beside.items()),
+        Row("epoch of directions / epoch of pixels", ratios(times["directions"], epoch)),
+        Row(
+            f"sweep of {SWEPT} / sweep of {SWEPT} of commit {EARLIER}",
+            ratios(sweep, times["earlier, sweep"]),
+            1.0,
+            0.9,
+        ),
         Row(
             f"epoch of each model in a sweep of {SWEPT} / textbook NumPy epoch",
             ratios(per_model, times["textbook"]),
-            0.15,
-            0.12,
         ),
-        Row("epoch of directions / epoch of pixels", ratios(times["directions"], epoch)),
         Row("the directions of 70,000 deskewed images", _spread(times["prepare"]), unit=" s"),
     ], versions
 
@@ -102,54 +155,88 @@ def _spread(values: Sequence[float]) -> tuple[float, float, float]:
     return min(values), median(values), max(values)
 
 
-def _timed(command: Command) -> tuple[float, str]:
+def _timed(command: Command, **environment: str) -> tuple[float, str]:
     started = time.perf_counter()
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    done = subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **environment},
+    )
     return time.perf_counter() - started, done.stdout
 
 
-def _seconds(command: Command) -> float:
-    return _timed(command)[0]
+def _seconds(command: Command, **environment: str) -> float:
+    return _timed(command, **environment)[0]
 
 
-def _in_turn(
-    first: Callable[[], float], second: Callable[[], float], rounds: int
-) -> tuple[float, float, float]:
-    first(), second()  # both warm
-    pairs = [(first(), second()) for _ in range(rounds)]
-    return ratios([a for a, _ in pairs], [b for _, b in pairs])
+def _in_turn(works: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
+    """Seconds of each work, in turn, after a first time that does not count."""
+    for work in works:
+        work()
+    return [
+        list(seconds) for seconds in zip(*([work() for work in works] for _ in range(rounds)), strict=True)
+    ]
 
 
-def whole_commands(folder: Path, cache: Path, scratch: Path, rounds: int) -> list[Row]:
-    """Processes from start to end: `train` beside PyTorch, `--help` beside Click, the memory of `train`."""
-    train: Command = [*PROGRAM, "train", "--cache-dir", cache, "--out", scratch / "w.npy"]
+def whole_commands(folder: Path, caches: Mapping[str, Path], earlier: Path, rounds: int) -> list[Row]:
+    """Processes from start to end beside the earlier program, PyTorch and Click; the memory of `train`."""
     _say("whole processes")
-    torch: Command = [sys.executable, HERE / "torch_train.py", folder, scratch]
-    help_: Command = [Path(sys.executable).with_name("mnist-softmax"), "--help"]
-    click: Command = [sys.executable, "-c", "import click"]
-    directions: Command = [*PROGRAM, *DIRECTIONS, "--cache-dir", cache, "--out", scratch / "w.npy"]
+    scratch = caches["ours"].parent
+    cache: Command = ["--cache-dir", caches["ours"]]
+    cache_of_earlier: Command = ["--cache-dir", caches["earlier"]]
+    weights, weights_of_earlier = scratch / "w.npy", scratch / "earlier.npy"
+    train: Command = [*PROGRAM, "train", *cache, "--out", weights]
+    earlier_path = str(earlier)
+    commands: dict[str, Callable[[], float]] = {
+        "train": lambda: _seconds(train),
+        "earlier": lambda: _seconds(
+            [*PROGRAM, "train", *cache_of_earlier, "--out", weights_of_earlier], PYTHONPATH=earlier_path
+        ),
+        "eval": lambda: _seconds([*PROGRAM, "eval", weights, *cache]),
+        "earlier, eval": lambda: _seconds(
+            [*PROGRAM, "eval", weights_of_earlier, *cache_of_earlier], PYTHONPATH=earlier_path
+        ),
+        "import torch": lambda: _seconds([sys.executable, "-c", "import torch"]),
+        "torch": lambda: _seconds([sys.executable, HERE / "torch_train.py", folder, scratch]),
+        "help": lambda: _seconds([Path(sys.executable).with_name("mnist-softmax"), "--help"]),
+        "click": lambda: _seconds([sys.executable, "-c", "import click"]),
+    }
+    times = dict(zip(commands, _in_turn(list(commands.values()), rounds), strict=True))
+    directions: Command = [*PROGRAM, *DIRECTIONS, *cache, "--out", weights]
     peaks, peaks_of_directions = (
         _spread([_peak_megabytes(command) for _ in range(3)]) for command in (train, directions)
     )
     return [
         Row(
-            "`mnist-softmax train`, whole process / the same in PyTorch",
-            _in_turn(lambda: _seconds(train), lambda: _seconds(torch), rounds),
-            0.25,
-            0.15,
+            f"`train`, whole process / that of commit {EARLIER}",
+            ratios(times["train"], times["earlier"]),
+            0.85,
+            0.75,
         ),
-        Row("peak resident memory of `train`", peaks, 150, 120, 0, " MB"),
+        Row(
+            f"`eval`, whole process / that of commit {EARLIER}",
+            ratios(times["eval"], times["earlier, eval"]),
+            0.90,
+            0.80,
+        ),
+        Row(
+            '`train`, whole process / `python -c "import torch"`',
+            ratios(times["train"], times["import torch"]),
+            0.35,
+            0.25,
+        ),
+        Row("`train`, whole process / the same in PyTorch", ratios(times["train"], times["torch"])),
+        Row('`--help` / `python -c "import click"`', ratios(times["help"], times["click"]), 2.0, 1.5),
+        Row("peak resident memory of `train`", peaks, 110, 100, 0, " MB"),
         Row(
             "peak resident memory of `train --config configs/directions.toml`",
             peaks_of_directions,
+            170,
             digits=0,
             unit=" MB",
-        ),
-        Row(
-            '`mnist-softmax --help` / `python -c "import click"`',
-            _in_turn(lambda: _seconds(help_), lambda: _seconds(click), 5 * rounds),
-            2.0,
-            1.5,
         ),
     ]
 
@@ -161,11 +248,11 @@ def _peak_megabytes(command: Command) -> float:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
-def networks(folder: Path, cache: Path, scratch: Path, seeds: int) -> tuple[list[Row], list[str]]:
+def networks(folder: Path, cache: Path, seeds: int) -> tuple[list[Row], list[str]]:
     """Whole processes, a round for each seed: ratios of time, and lines about accuracy."""
     ours = "`train --config configs/directions.toml`"
     scripts = {"CNN in PyTorch": "cnn", "MLP 784-512-10 in PyTorch": "mlp"}
-    weights = scratch / "directions.npy"
+    weights = cache.parent / "directions.npy"
     train: Command = [*PROGRAM, *DIRECTIONS, "--cache-dir", cache, "--out", weights]
     score: Command = [*PROGRAM, "eval", weights, "--cache-dir", cache, "--json"]
     seconds: dict[str, list[float]] = {name: [] for name in (ours, *scripts)}
@@ -183,7 +270,8 @@ def networks(folder: Path, cache: Path, scratch: Path, seeds: int) -> tuple[list
     for name, values in accuracy.items():
         low, middle, high = (f"{100 * value:.2f} %" for value in _spread(values))
         lines.append(f"| {name} | {low} | **{middle}** | {high} | {of_time[name][1]:.2f} |")
-    return [Row(f"{ours}, whole process / {name}", of_time[name]) for name in scripts], lines
+    bars = {"CNN in PyTorch": (0.15, None), "MLP 784-512-10 in PyTorch": (None, None)}
+    return [Row(f"{ours}, whole process / {name}", of_time[name], *bars[name]) for name in scripts], lines
 
 
 def reaching_a_loss(folder: Path, rounds: int) -> list[Row]:
@@ -204,18 +292,40 @@ def reaching_a_loss(folder: Path, rounds: int) -> list[Row]:
     ]
 
 
-def _results(rows: Sequence[Row], accuracies: Sequence[str], versions: Sequence[str], minutes: float) -> str:
-    return "\n".join(
-        [
-            "# Benchmark results",
-            "",
-            "Written by `make bench`; do not edit. Ratios of seconds, ours over the other's: below 1 is",
-            "faster. Each is the minimum, median and maximum over rounds in which both took their turn;",
-            "batch size 128 (the CNN 256), 60,000 rows of MNIST. What each script does is said at its top.",
-            "",
-            "| figure | min | median | max | asked: at most | aim |",
-            "|---|---|---|---|---|---|",
-            *(row.markdown() for row in rows),
+def _table(rows: Sequence[Row]) -> list[str]:
+    head = ["| figure | min | median | max | asked: at most | aim |", "|---|---|---|---|---|---|"]
+    return [*head, *(row.markdown() for row in rows)]
+
+
+@contextmanager
+def _prepared(source: Path | None) -> Iterator[tuple[Path, Path, dict[str, Path]]]:
+    """A folder with MNIST unpacked, the earlier program, and a cache for each program."""
+    with tempfile.TemporaryDirectory() as name:
+        earlier = earlier_program(Path(name) / "program")
+        caches = {"ours": Path(name) / "cache", "earlier": Path(name) / "earlier-cache"}
+        download: Command = [*PROGRAM, "download", "--cache-dir", caches["ours"], "--json"]
+        if source:
+            download += ["--from", source]
+        done = _timed(download)[1]
+        folder = Path(json.loads(done)["files"][0]["path"]).parent
+        again: Command = [*PROGRAM, "download", "--cache-dir", caches["earlier"], "--from", folder]
+        _timed(again, PYTHONPATH=str(earlier))
+        yield folder, earlier, caches
+
+
+def measure(source: Path | None, rounds: int) -> str:
+    """Run everything; return the tables."""
+    started = time.monotonic()
+    # Some environments set these, which slow current NumPy, or keep Python from storing compiled modules.
+    for variable in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONDONTWRITEBYTECODE"):
+        os.environ.pop(variable, None)
+    with _prepared(source) as (folder, earlier, caches):
+        rows, versions = epochs(folder, earlier, rounds, {})
+        rows += whole_commands(folder, caches, earlier, rounds)
+        rows += reaching_a_loss(folder, 3)
+        of_networks, accuracies = networks(folder, caches["ours"], 3)
+        lines = [
+            *_table([*rows, *of_networks]),
             "",
             "The accuracy of the last of these on the 10,000 test rows. They train on all 60,000 rows, each",
             "round with a seed of its own.",
@@ -224,37 +334,34 @@ def _results(rows: Sequence[Row], accuracies: Sequence[str], versions: Sequence[
             "|---|---|---|---|---|",
             *accuracies,
             "",
-            f"Machine: {machine()}.",
+        ]
+        kernel = blas.description().split()[-1]
+        if kernel in {"SkylakeX", "Cooperlake", "SapphireRapids"}:
+            variables = " ".join(f"{name}={value}" for name, value in HASWELL.items())
+            of_haswell, _ = epochs(folder, earlier, rounds, HASWELL)
+            lines += [f"The epochs on the same machine without AVX-512, `{variables}`:", ""]
+            lines += [*_table(of_haswell), ""]
+    minutes = (time.monotonic() - started) / 60
+    return "\n".join(
+        [
+            *lines,
+            f"Machine: {machine()}, BLAS kernels {kernel}. {rounds} rounds, in {minutes:.0f} minutes.",
             "",
             f"Versions: {'; '.join(versions)}; scikit-learn {version('scikit-learn')}.",
-            "",
-            f"It took {minutes:.0f} minutes.",
-            "",
         ]
     )
 
 
 def main() -> None:
-    """Run everything and write the table."""
+    """Run everything and write the tables to their place in docs/speed.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--from", dest="mnist", type=Path, help="folder with the four .gz files of MNIST")
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as name:
-        cache = Path(name) / "cache"
-        source = ["--from", arguments.mnist] if arguments.mnist else []
-        download = [*PROGRAM, "download", "--cache-dir", cache, "--json", *source]
-        done = subprocess.run(download, check=True, stdout=subprocess.PIPE)
-        folder = Path(json.loads(done.stdout)["files"][0]["path"]).parent
-        rows, versions = epochs(folder, arguments.rounds)
-        rows += whole_commands(folder, cache, Path(name), max(3, arguments.rounds // 2))
-        rows += reaching_a_loss(folder, 3)
-        of_networks, accuracies = networks(folder, cache, Path(name), 3)
-        rows += of_networks
-    table = _results(rows, accuracies, versions, (time.monotonic() - started) / 60)
-    (HERE / "RESULTS.md").write_text(table, encoding="utf-8")
-    print(table)
+    tables = measure(arguments.mnist, arguments.rounds)
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    print(tables)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,21 @@ from typing import Self
 HERE = Path(__file__).parent
 
 
-class Peer:
-    """A process of `peer.py`'s protocol."""
+#: Starts Python again on one core.
+_ON_ONE_CORE = """import os, sys
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"""
 
-    def __init__(self, script: str, folder: Path, **environment: str) -> None:
+
+class Peer:
+    """A process of `peer.py`'s protocol; with `core` it runs on that one alone."""
+
+    def __init__(
+        self, script: str | Path, folder: Path, environment: Mapping[str, str] = {}, core: int | None = None
+    ) -> None:
+        on_core = [] if core is None else ["-c", _ON_ONE_CORE, str(core)]
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / script), str(folder)],
+            [sys.executable, *on_core, str(HERE / script), str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -33,12 +42,12 @@ class Peer:
             raise SystemExit(f"{self._process.args!r} ended with {self._process.wait()}")
         return line.strip()
 
-    def seconds(self, work: str = "epoch") -> float:
-        """Have it do `work` once."""
+    def seconds(self, work: str = "epoch", times: int = 1) -> float:
+        """Have it do `work` so many times in a row; return the seconds of all."""
         assert self._process.stdin is not None
-        self._process.stdin.write(work + "\n")
+        self._process.stdin.write(times * f"{work}\n")
         self._process.stdin.flush()
-        return float(self._read())
+        return sum(float(self._read()) for _ in range(times))
 
     def __enter__(self) -> Self:
         return self
@@ -49,13 +58,13 @@ class Peer:
         self._process.communicate()
 
 
-def interleaved(peers: Mapping[str, tuple[Peer, str]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each peer's work, `rounds` times, in turn."""
-    times: dict[str, list[float]] = {name: [] for name in peers}
+def interleaved(peers: Mapping[str, tuple[Peer, str, int]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each peer's work, done so many times a turn, `rounds` turns each."""
+    seconds: dict[str, list[float]] = {name: [] for name in peers}
     for _ in range(rounds):
-        for name, (peer, work) in peers.items():
-            times[name].append(peer.seconds(work))
-    return times
+        for name, (peer, work, times) in peers.items():
+            seconds[name].append(peer.seconds(work, times) / times)
+    return seconds
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:

@@ -39,20 +39,23 @@ def blocks(
 ) -> Iterator[Block]:
     """All blocks of the epochs that are left; see `descent.descend`. Each is as valid as what is gathered."""
     for epoch in range(epochs_done + 1, settings.epochs + 1):
-        order = epoch_order(rows, settings.seed, epoch, gatherer.stored[0].nbytes)
-        with ReadAhead(gatherer.stored, order) as read_ahead:
-            read_ahead.reached(0)
-            for block in of_epoch(gatherer, labels, order, settings.batch_size):
-                yield block
-                read_ahead.reached(block.cut.stop)
+        # Nothing here holds the order: a second one at the end of an epoch would be memory.
+        yield from of_epoch(
+            gatherer,
+            labels,
+            epoch_order(rows, settings.seed, epoch, gatherer.stored[0].nbytes),
+            settings.batch_size,
+        )
 
 
 def of_epoch(
     gatherer: Gatherer, labels: NDArray[Any], order: NDArray[Any], batch_size: int
 ) -> Iterator[Block]:
     """The blocks of one epoch, whose rows come in this order."""
-    for cut in cuts(len(order), batch_size, gatherer.most):
-        chosen = order[cut.start : cut.stop]
-        shape = (len(chosen) // cut.rows, cut.rows)
-        of_labels = labels[chosen].astype(np.intp).reshape(shape)
-        yield Block(cut, gatherer.gather(chosen).reshape(*shape, -1), of_labels, cut.stop == len(order))
+    with ReadAhead(gatherer.stored, order) as read_ahead:
+        for cut in cuts(len(order), batch_size, gatherer.most):
+            read_ahead.reached(cut.start)
+            chosen = order[cut.start : cut.stop]
+            shape = (len(chosen) // cut.rows, cut.rows)
+            of_labels = labels[chosen].astype(np.intp).reshape(shape)
+            yield Block(cut, gatherer.gather(chosen).reshape(*shape, -1), of_labels, cut.stop == len(order))
