@@ -155,7 +155,8 @@ def _spread(values: Sequence[float]) -> tuple[float, float, float]:
     return min(values), median(values), max(values)
 
 
-def _timed(command: Command, **environment: str) -> tuple[float, str]:
+def _timed(command: Command, package: Path = HERE.parent) -> tuple[float, str]:
+    """Run a command with the program in this folder; return the seconds and what it printed."""
     started = time.perf_counter()
     done = subprocess.run(
         command,
@@ -163,13 +164,14 @@ def _timed(command: Command, **environment: str) -> tuple[float, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": str(package)},
+        cwd=HERE,  # not the folder of either program, which Python would prefer
     )
     return time.perf_counter() - started, done.stdout
 
 
-def _seconds(command: Command, **environment: str) -> float:
-    return _timed(command, **environment)[0]
+def _seconds(command: Command, package: Path = HERE.parent) -> float:
+    return _timed(command, package)[0]
 
 
 def _in_turn(works: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
@@ -189,19 +191,16 @@ def whole_commands(folder: Path, caches: Mapping[str, Path], earlier: Path, roun
     cache_of_earlier: Command = ["--cache-dir", caches["earlier"]]
     weights, weights_of_earlier = scratch / "w.npy", scratch / "earlier.npy"
     train: Command = [*PROGRAM, "train", *cache, "--out", weights]
-    earlier_path = str(earlier)
     commands: dict[str, Callable[[], float]] = {
         "train": lambda: _seconds(train),
         "earlier": lambda: _seconds(
-            [*PROGRAM, "train", *cache_of_earlier, "--out", weights_of_earlier], PYTHONPATH=earlier_path
+            [*PROGRAM, "train", *cache_of_earlier, "--out", weights_of_earlier], earlier
         ),
         "eval": lambda: _seconds([*PROGRAM, "eval", weights, *cache]),
-        "earlier, eval": lambda: _seconds(
-            [*PROGRAM, "eval", weights_of_earlier, *cache_of_earlier], PYTHONPATH=earlier_path
-        ),
+        "earlier, eval": lambda: _seconds([*PROGRAM, "eval", weights_of_earlier, *cache_of_earlier], earlier),
         "import torch": lambda: _seconds([sys.executable, "-c", "import torch"]),
         "torch": lambda: _seconds([sys.executable, HERE / "torch_train.py", folder, scratch]),
-        "help": lambda: _seconds([Path(sys.executable).with_name("mnist-softmax"), "--help"]),
+        "help": lambda: _seconds([*PROGRAM, "--help"]),
         "click": lambda: _seconds([sys.executable, "-c", "import click"]),
     }
     times = dict(zip(commands, _in_turn(list(commands.values()), rounds), strict=True))
@@ -309,7 +308,7 @@ def _prepared(source: Path | None) -> Iterator[tuple[Path, Path, dict[str, Path]
         done = _timed(download)[1]
         folder = Path(json.loads(done)["files"][0]["path"]).parent
         again: Command = [*PROGRAM, "download", "--cache-dir", caches["earlier"], "--from", folder]
-        _timed(again, PYTHONPATH=str(earlier))
+        _timed(again, earlier)
         yield folder, earlier, caches
 
 

@@ -49,7 +49,12 @@ def test_the_blas_that_is_named_is_numpys_where_scipy_brought_another() -> None:
 
 
 @pytest.mark.parametrize("columns", [1, 16, 785, 393])
-def test_rows_of_a_matrix_fill_cache_lines_of_their_own(columns: int) -> None:
+def test_rows_of_a_matrix_fill_cache_lines_of_their_own_unless_they_are_packed(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setattr(blas, "has_small_path", lambda: False)
+    assert blas.zeros(3, columns).shape == (3, columns)
+    monkeypatch.setattr(blas, "has_small_path", lambda: True)
     matrix = blas.zeros(3, columns)
     assert matrix.dtype == np.float32
     assert columns <= matrix.shape[1] < columns + 16
