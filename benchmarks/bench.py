@@ -357,7 +357,7 @@ def main() -> None:
     parser.add_argument("--from", dest="mnist", type=Path, help="folder with the four .gz files of MNIST")
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    tables = measure(arguments.mnist, arguments.rounds)
+    tables = measure(arguments.mnist and arguments.mnist.resolve(), arguments.rounds)
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
     print(tables)

@@ -69,7 +69,7 @@ are given as accuracies. What its source says was trained with distorted copies 
 | 99.47 % | large convolutional network with unsupervised pretraining | Jarrett et al. 2009 [1] |
 
 Networks in PyTorch that were run here, beside `configs/directions.toml` by accuracy and time, are in
-[benchmarks/RESULTS.md](../benchmarks/RESULTS.md): an MLP of 407,050 parameters and a CNN of 20,522.
+[speed.md](speed.md): an MLP of 407,050 parameters and a CNN of 20,522.
 
 That gradients by direction are good features of characters was known long before this program: see Liu,
 Nakashima, Sako and Fujisawa [7], who compared features on MNIST and other digits.

@@ -61,7 +61,7 @@ def filled_up(outputs: int) -> int:
 
 
 def zeros(rows: int, columns: int) -> NDArray[np.float32]:
-    """Zeros (rows, at least `columns`) of float32; unless they are packed, each row fills whole cache lines."""
+    """Float32 zeros of `rows` and at least `columns`: if they are not packed, rows fill whole cache lines."""
     width = -(-columns // _LINE) * _LINE if has_small_path() else columns
     memory = np.zeros(rows * width + _LINE, np.float32)
     skipped = -memory.ctypes.data % (4 * _LINE) // 4
