@@ -242,8 +242,9 @@ def whole_commands(folder: Path, caches: Mapping[str, Path], earlier: Path, roun
 
 def _peak_megabytes(command: Command) -> float:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, _, usage = os.wait4(process.pid, 0)
-    process.returncode = 0  # it was waited for here
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)  # it was waited for here
+    assert process.returncode == 0, command
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 

@@ -30,7 +30,7 @@ settings_of_features = Settings.for_features(CHAIN, batch_size=BATCH_SIZE, epoch
 epochs_of_features = descend(
     features, split.labels, rows, [settings_of_features], initial_state(features.shape[1], 10, SCALE)
 )
-X, V = blas.zeros(BATCH_SIZE, 785), blas.zeros(blas.filled_up(10), 785)
+X, V = blas.zeros(BATCH_SIZE, 785), blas.zeros(blas.padded(10), 785)
 F, gradient = np.zeros((len(V), BATCH_SIZE), np.float32), np.empty_like(V)
 batch = np.empty((BATCH_SIZE, 784), np.uint8)
 

@@ -55,13 +55,13 @@ def has_small_path() -> bool:
     return description().split()[-1] in _WITH_SMALL_PATH
 
 
-def filled_up(outputs: int) -> int:
-    """Rows for a matrix of `outputs` rows that multiplies others: if they are packed, whole fours."""
+def padded(outputs: int) -> int:
+    """How many rows a matrix of `outputs` rows is padded to: if matrices are packed, to whole fours."""
     return outputs if has_small_path() else -(-outputs // 4) * 4
 
 
 def zeros(rows: int, columns: int) -> NDArray[np.float32]:
-    """Float32 zeros of `rows` and at least `columns`: if they are not packed, rows fill whole cache lines."""
+    """Float32 zeros; if matrices are not packed, the columns are padded to whole cache lines."""
     width = -(-columns // _LINE) * _LINE if has_small_path() else columns
     memory = np.zeros(rows * width + _LINE, np.float32)
     skipped = -memory.ctypes.data % (4 * _LINE) // 4
@@ -78,9 +78,10 @@ def tiles(length: int, multiplications: int) -> list[slice]:
     length : of the axis.
     multiplications : for each index of it.
     """
-    count = -(-length * multiplications // _SMALL)
-    if count > _MOST_TILES or not has_small_path():
+    most = _SMALL // multiplications
+    if length <= most or most < max(_LINE, length // _MOST_TILES) or not has_small_path():
         return [slice(0, length)]
+    count = -(-length // (most // _LINE * _LINE))
     size = -(-length // count // _LINE) * _LINE
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -12,15 +13,18 @@ from numpy.typing import NDArray
 #: Bytes and rows in a block, at most: smaller ones lose more to the waits between the threads, larger ones
 #: leave the cache before they are used.
 _BLOCK_BYTES, _BLOCK_ROWS = 1 << 22, 4096
-#: Rows that any block can have.
-LEAST_ROWS = 256
+#: The most rows that are multiplied at once. Any block has room for so many, however long they are.
+PART_ROWS = 256
+
+#: How long the end waits for a block that is still being read. A signal leaves the program little more.
+_PATIENCE_SECONDS = 1.0
 
 Item = TypeVar("Item")
 
 
 def cores() -> int:
     """How many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # respects a container's limit; not on every system
+    affinity = getattr(os, "sched_getaffinity", None)  # of this process alone; not on every system
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
@@ -35,12 +39,12 @@ class Gatherer:
     Attributes
     ----------
     stored : the same, in one piece: of anything else `take` would make a copy each time.
-    most : the most rows that can be gathered at a time, at least `LEAST_ROWS`.
+    most : the most rows that are gathered at a time, at least `PART_ROWS`; a buffer for all is enough.
     """
 
     def __init__(self, stored: NDArray[Any], buffers: int) -> None:
         self.stored = np.ascontiguousarray(stored)
-        self.most = max(LEAST_ROWS, min(_BLOCK_ROWS, _BLOCK_BYTES // stored[0].nbytes))
+        self.most = max(PART_ROWS, min(_BLOCK_ROWS, _BLOCK_BYTES // stored[0].nbytes))
         shape = min(self.most, len(stored)), stored.shape[1]
         self._buffers = [np.empty(shape, stored.dtype) for _ in range(buffers)]
 
@@ -52,7 +56,7 @@ class Gatherer:
         return block
 
 
-def one_ahead(items: Iterator[Item], threads: int) -> Generator[Item]:
+def prefetched(items: Generator[Item], threads: int) -> Generator[Item]:
     """The same items; a second thread makes each while the caller uses the one before.
 
     With one thread, or where no other can be started, each item is made when it is asked for.
@@ -70,22 +74,23 @@ def one_ahead(items: Iterator[Item], threads: int) -> Generator[Item]:
     thread = threading.Thread(target=make, daemon=True)
     try:
         if threads > 1:
-            thread.start()
-    except RuntimeError:  # a limit on processes
-        pass
-    if thread.ident is None:
-        yield from items
-        return
-    asked.put(True)
-    try:
+            with suppress(RuntimeError):  # a limit on processes
+                thread.start()
+        if thread.ident is None:
+            yield from items
+            return
+        asked.put(True)
         while True:
             item, error = made.get()
             if isinstance(error, StopIteration):
                 return
-            if error:
+            if error is not None:
                 raise error
             asked.put(True)
             yield item
     finally:
         asked.put(False)
-        thread.join()
+        if thread.ident is not None:
+            thread.join(_PATIENCE_SECONDS)
+        if not thread.is_alive():
+            items.close()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pytest
 
+from mnist_softmax import blas
 from mnist_softmax.cli import main, output
 from mnist_softmax.data.idx import write_idx
 
@@ -169,3 +170,9 @@ def pytest_sessionfinish(session: Any, exitstatus: Any) -> None:
             f"\n{len(skipped)} tests were skipped, and MNIST_SOFTMAX_TEST_NO_SKIPS is set", red=True
         )
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(params=[False, True], ids=["packed products", "small products"])
+def form_of_products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form that products have where BLAS has no path for small ones, and where it has."""
+    monkeypatch.setattr(blas, "has_small_path", lambda: request.param)

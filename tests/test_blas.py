@@ -5,10 +5,13 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import threadpoolctl
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from mnist_softmax import blas
 
@@ -63,22 +66,37 @@ def test_rows_of_a_matrix_fill_cache_lines_of_their_own_unless_they_are_packed(
     assert matrix.flags.c_contiguous
 
 
-@pytest.mark.parametrize(
-    ("length", "multiplications"), [(128, 8000), (800, 1280), (97, 10), (1, 1), (96, 8000)]
-)
+@given(st.integers(0, 5000), st.integers(1, 200_000))
+@example(128, 8000)
+@example(250, 8000)
+@example(800, 1280)
+@example(0, 8000)
 def test_tiles_make_up_the_axis_and_take_the_path_for_small_matrices(
-    monkeypatch: pytest.MonkeyPatch, length: int, multiplications: int
+    length: int, multiplications: int
 ) -> None:
-    monkeypatch.setattr(blas, "has_small_path", lambda: True)
-    tiles = blas.tiles(length, multiplications)
+    with mock.patch.object(blas, "has_small_path", return_value=True):
+        tiles = blas.tiles(length, multiplications)
     assert [index for tile in tiles for index in range(length)[tile]] == list(range(length))
     assert all(tile.start % 16 == 0 for tile in tiles)
-    assert max(tile.stop - tile.start for tile in tiles) * multiplications <= 100**3
-    assert blas.tiles(length, 10 * 100**3) == [slice(0, length)]  # too many tiles to pay
-    assert blas.filled_up(10) == 10
+    assert len(tiles) <= 9
+    if len(tiles) > 1:
+        sizes = [tile.stop - tile.start for tile in tiles]
+        assert max(sizes) * multiplications <= 100**3
+        assert len(set(sizes[:-1])) == 1
+    with mock.patch.object(blas, "has_small_path", return_value=False):
+        assert blas.tiles(length, multiplications) == [slice(0, length)]
+
+
+def test_the_sizes_of_mnist_are_cut_where_it_pays_and_padded_where_they_are_packed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(blas, "has_small_path", lambda: True)
+    assert blas.tiles(128, 10 * 800) == [slice(0, 64), slice(64, 128)]
+    assert blas.tiles(800, 10 * 128) == [slice(0, 400), slice(400, 800)]
+    assert blas.tiles(128, 160 * 800) == [slice(0, 128)]  # a sweep's
+    assert blas.padded(10) == 10
     monkeypatch.setattr(blas, "has_small_path", lambda: False)
-    assert blas.tiles(length, multiplications) == [slice(0, length)]
-    assert [blas.filled_up(outputs) for outputs in (1, 4, 10, 160)] == [4, 4, 12, 160]
+    assert [blas.padded(outputs) for outputs in (1, 4, 10, 160)] == [4, 4, 12, 160]
 
 
 @pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="names a kernel of x86-64")

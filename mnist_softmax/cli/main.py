@@ -131,7 +131,7 @@ def main() -> NoReturn:
     """Run the command line and exit with one of the exit codes of the README."""
     sys.unraisablehook = signals.unraisable
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy loads it: no thread to start, no memory for it
-    gc.set_threshold(100_000)  # the imports make many objects and hardly any garbage
+    gc.set_threshold(100_000)  # imports make many objects and no garbage, and what follows makes little
     try:
         signals.handle(signals.stop)
         code = _run()

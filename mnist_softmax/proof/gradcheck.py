@@ -23,7 +23,7 @@ from mnist_softmax.proof.references import (
     by_each_logit,
     plain_softmax,
 )
-from mnist_softmax.training.descent import learning_rate_factor, learning_rates
+from mnist_softmax.training.descent import learning_rate_factor, learning_rate_factors
 from mnist_softmax.training.kernel import Step
 
 #: The same float64 arithmetic in another order.
@@ -56,7 +56,7 @@ class Formulas:
     logit_gradient: Callable[..., Any] = reference.logit_gradient
     gradient: Callable[..., Any] = reference.gradient
     learning_rate_factor: Callable[..., float] = learning_rate_factor
-    learning_rates: Callable[..., Iterator[tuple[float, float]]] = learning_rates
+    learning_rate_factors: Callable[..., Iterator[tuple[float, float]]] = learning_rate_factors
     step: type[Step] = Step
 
 
@@ -197,7 +197,7 @@ def _momentum(p: Problem, f: Formulas) -> float:
 def _update(p: Problem, f: Formulas) -> float:
     # A rate that moves the parameters by about their own size; float32 keeps fewer digits of a smaller move.
     lr = float(np.abs(p.P).max() / np.abs(p.velocity).max())
-    return relative_error(p.fast_step(f.step, 2 * lr, 0.5).change, -lr * p.velocity)
+    return relative_error(p.fast_step(f.step, 2 * lr, 0.5, before=lr).change, -lr * p.velocity)
 
 
 def _cosine_rate(_: Problem, f: Formulas) -> float:
@@ -214,9 +214,9 @@ def _fast_gradient(p: Problem, f: Formulas) -> float:
 
 
 def _fast_update(p: Problem, f: Formulas) -> float:
-    *_, (factor, ratio) = f.learning_rates("cosine", 0, 4)  # the last rate is a third of the one before
-    rate = (1 + math.cos(3 * math.pi / 4)) / 2
-    return relative_error(p.fast_step(f.step, 1.0, factor, ratio).velocity, rate * p.velocity)
+    *_, (factor, ratio) = f.learning_rate_factors("cosine", 0, 4)
+    before, rate = ((1 + math.cos(step * math.pi / 4)) / 2 for step in (2, 3))
+    return relative_error(p.fast_step(f.step, 1.0, factor, ratio, before=before).velocity, rate * p.velocity)
 
 
 def _one_step(p: Problem, f: Formulas) -> float:

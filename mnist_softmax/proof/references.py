@@ -152,16 +152,18 @@ class Problem:
         factor: float = 1.0,
         ratio: float = 1.0,
         *,
+        before: float = 1.0,
         plain: bool = False,
-    ) -> "FastStep":
+    ) -> FastStep:
         """One fast step on all rows, with momentum and penalty, or plain.
 
         Parameters
         ----------
-        lr, factor, ratio : the learning rate is ``lr * factor``; in the step before it was that over `ratio`.
+        lr, factor, ratio : the learning rate is ``lr * factor``, `ratio` times that of the step before.
+        before : the learning rate of the step before.
         """
         M, state = len(self.stored), self.state.copy()
-        state.velocity[:] = (lr * factor / ratio * self.velocity_before / SCALE).T  # Eq. 22
+        state.velocity[:] = (before * self.velocity_before / SCALE).T  # Eq. 22
         settings = Settings(lr, 0.0, 0.0) if plain else Settings(lr, self.reg, _MOMENTUM)
         step, rates = step_class(state, [settings]), iter([(factor, ratio)])
         blocks = of_epoch(Gatherer(self.stored, buffers=1), self.labels, np.arange(M), M)

@@ -24,7 +24,7 @@ def _logits(
     """The logits of the next R of these rows, or of all: (K * L, R) float32, in a buffer."""
     N, outputs = stored.shape[1], parameters.shape[1]
     count = len(stored) if rows is None else len(rows)
-    V, X = blas.zeros(blas.filled_up(outputs), N + 1), blas.zeros(min(_ROWS, count), N + 1)
+    V, X = blas.zeros(blas.padded(outputs), N + 1), blas.zeros(min(_ROWS, count), N + 1)
     V[:outputs, : N + 1] = parameters.T
     X[:, N] = SCALE
     products = np.empty((len(V), len(X)), np.float32)

@@ -1,12 +1,12 @@
 """The rows of each epoch, in its order: batches of them in blocks, ready to be trained on."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_softmax.rows import LEAST_ROWS, Gatherer
+from mnist_softmax.rows import PART_ROWS, Gatherer
 from mnist_softmax.settings import Settings
 from mnist_softmax.training.kernel import Block, Cut
 from mnist_softmax.training.shuffle import ReadAhead, epoch_order
@@ -16,7 +16,7 @@ def cuts(rows: int, batch_size: int, most: int) -> Iterator[Cut]:
     """The blocks, of at most `most` rows, of an epoch."""
     short = rows % batch_size
     for batch_rows, begin, end in ((batch_size, 0, rows - short), (short, rows - short, rows)):
-        parts = -(-batch_rows // LEAST_ROWS)
+        parts = -(-batch_rows // PART_ROWS)
         part = -(-batch_rows // max(parts, 1))
         last = batch_rows % part if parts > 1 else 0  # the last part of each batch, if it has another size
         if not last and begin < end:
@@ -36,7 +36,7 @@ def _even(begin: int, end: int, part: int, batch_rows: int, parts: int, most: in
 
 def blocks(
     gatherer: Gatherer, labels: NDArray[Any], rows: NDArray[np.uint32], settings: Settings, epochs_done: int
-) -> Iterator[Block]:
+) -> Generator[Block]:
     """All blocks of the epochs that are left; see `descent.descend`. Each is as valid as what is gathered."""
     for epoch in range(epochs_done + 1, settings.epochs + 1):
         # Nothing here holds the order: a second one at the end of an epoch would be memory.

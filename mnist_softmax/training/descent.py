@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_softmax import blas
-from mnist_softmax.rows import Gatherer, cores, one_ahead
+from mnist_softmax.rows import Gatherer, cores, prefetched
 from mnist_softmax.settings import Settings
 from mnist_softmax.training.batches import blocks
 from mnist_softmax.training.kernel import Block, State, Step
 
-#: Called with the number of rows that were just trained on, a few times an epoch.
+#: Called with the number of rows that were just trained on, after each block of them.
 OnRows = Callable[[int], object]
 #: The dtypes that rows may have.
 _STORED = (np.dtype(np.uint8), np.dtype(np.float32))
@@ -29,7 +29,7 @@ def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
     return 1.0 if schedule == "constant" else math.cos(math.pi * step / (2 * steps)) ** 2
 
 
-def learning_rates(schedule: str, first: int, steps: int) -> Iterator[tuple[float, float]]:
+def learning_rate_factors(schedule: str, first: int, steps: int) -> Iterator[tuple[float, float]]:
     """Of each step from `first` on, the factor of lr, and that over the factor of the step before, Eq. 22."""
     before = learning_rate_factor(schedule, max(first - 1, 0), steps)
     for step in range(first, steps):
@@ -50,8 +50,8 @@ def descend(
 ) -> Iterator[NDArray[np.float64]]:
     """Train K models side by side, from `state` on, an epoch at a time.
 
-    `state` is updated in place and holds the end of an epoch whenever a loss is yielded. A model that
-    diverged has NaN for its loss and does not affect the others; when all have, the training ends.
+    `state` is read once and updated in place: it holds the end of an epoch whenever a loss is yielded. A
+    model that diverged has NaN for its loss and does not affect the others; when all have, the training ends.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def descend(
     labels : (M,) integers from 0 to L - 1.
     rows : ascending row numbers to train on, at least one.
     models : settings of the K models; lr, reg and momentum may differ, the rest is taken from the first.
-    on_rows : called with the number of rows that were just trained on, many times an epoch.
+    on_rows : called with the number of rows that were just trained on, after each block of at most 4,096.
     threads : with 2, one gathers the rows ahead of the one that trains; None for the number of cores. It
         affects only the speed.
 
@@ -80,10 +80,10 @@ def descend(
     with np.errstate(over="ignore"):  # an lr too large for float32 diverges, as it should
         step = Step(state, models)
     batches = -(-len(rows) // first.batch_size)
-    rates = learning_rates(first.schedule, state.epoch * batches, first.epochs * batches)
+    rates = learning_rate_factors(first.schedule, state.epoch * batches, first.epochs * batches)
     threads = min(threads or cores(), 2)
     to_come = blocks(Gatherer(stored, threads), labels, rows, first, state.epoch)
-    with closing(one_ahead(to_come, threads)) as coming:
+    with closing(prefetched(to_come, threads)) as coming:
         while state.epoch < first.epochs:
             loss = _run_epoch(coming, step, rates, on_rows) / len(rows)
             step.store()

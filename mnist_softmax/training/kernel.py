@@ -1,4 +1,4 @@
-"""One step of minibatch gradient descent, in its fast form. `softmax` has the formulas and the legend.
+"""One step of minibatch gradient descent, in its fast work. `softmax` has the formulas and the legend.
 
 "Eq. 7" is an equation of docs/derivation.md. The step is the reference gradient, rearranged so that a batch
 costs little more than its two matrix products:
@@ -9,11 +9,9 @@ costs little more than its two matrix products:
   and no separate bias. Eq. 20, Eq. 21.
 - Classes come first and rows last, (L, rows), so max and sum over the classes run over contiguous memory.
 - K models that see the same batches are stacked, V (K * L, N + 1): one product for all.
-- The learning rate multiplies S - Y, where it costs nothing, so the velocity is held times the rate. Eq. 22.
-- Matrices have the sizes that BLAS multiplies fastest; what is added to them is zero.
-
-The update uses momentum: velocity = momentum * velocity + gradient, Eq. 17; W = W - rate * velocity, Eq.
-18. With momentum 0 that is W = W - rate * gradient, plain gradient descent.
+- The learning rate multiplies S - Y, where it costs nothing, so the velocity is held times the rate, Eq. 22:
+  what Eq. 17 and Eq. 18 do takes fewer passes. With momentum 0 that is plain gradient descent.
+- Matrices are padded with zeros to the sizes that BLAS multiplies fastest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -84,7 +82,7 @@ class Block(NamedTuple):
     ends_epoch: bool = True
 
 
-class _Form:
+class _Workspace:
     """What the parts of one number of rows share.
 
     Attributes
@@ -99,11 +97,11 @@ class _Form:
 
     def __init__(self, rows: int, state: State, models: int, gradient: NDArray[np.float32]) -> None:
         outputs, columns = state.V.shape
-        filled_up, width = gradient.shape
+        padded, width = gradient.shape
         self.X = blas.zeros(rows, columns)
         self.X[:, columns - 1] = state.scale
         self.features = self.X[:, : columns - 1]
-        self.F = np.zeros((filled_up, rows), np.float32)
+        self.F = np.zeros((padded, rows), np.float32)
         self.F_models = self.F[:outputs].reshape(models, -1, rows)
         self.F_flat = self.F.reshape(-1)
         self.by_row = np.empty((models, 1, rows), np.float32)
@@ -125,13 +123,13 @@ class Step:
         self._state, self._models = state, len(models)
         outputs, columns = state.V.shape
         # What fills up the matrices stays zero: rows of V without logits, columns that no row has.
-        self._V_filled = blas.zeros(blas.filled_up(outputs), columns)
-        self._V, self._velocity = self._V_filled[:outputs], blas.zeros(outputs, columns)
+        self._V_padded = blas.zeros(blas.padded(outputs), columns)
+        self._V, self._velocity = self._V_padded[:outputs], blas.zeros(outputs, columns)
         self._V[:, :columns], self._velocity[:, :columns] = state.V, state.velocity
-        self._gradient_filled = np.empty_like(self._V_filled)
-        self._gradient, self._decay = self._gradient_filled[:outputs], np.empty_like(self._V)
+        self._gradient_padded = np.empty_like(self._V_padded)
+        self._gradient, self._decay = self._gradient_padded[:outputs], np.empty_like(self._V)
         self._bias_decay = self._decay[:, columns - 1]
-        self._forms: dict[int, _Form] = {}
+        self._workspaces: dict[int, _Workspace] = {}
 
         self._lr = _per_model([model.lr for model in models], (-1, 1, 1))
         self._momentum, self._lr_reg = (
@@ -157,22 +155,22 @@ class Step:
         (parts, K, rows) float32, the cross-entropy of each row under each model before the step of its batch.
         """
         count, rows = block.labels.shape
-        if rows not in self._forms:
-            self._forms[rows] = _Form(rows, self._state, self._models, self._gradient_filled)
-        form, part = self._forms[rows], block.cut.first
-        true_class = form.first_class + block.labels[:, None] * rows
+        if rows not in self._workspaces:
+            self._workspaces[rows] = _Workspace(rows, self._state, self._models, self._gradient_padded)
+        work, part = self._workspaces[rows], block.cut.first
+        true_class = work.first_class + block.labels[:, None] * rows
         logits, sums = np.empty((2, count, self._models, 1, rows), np.float32)
         for of_part in zip(block.rows, true_class[:, :, None], logits, sums, strict=True):
             if part == 0:
                 self._begin(block.cut.batch_rows, *next(rates))
-            self._add_gradient(form, *of_part)
+            self._add_gradient(work, *of_part)
             part = (part + 1) % block.cut.parts
             if part == 0:
-                np.subtract(self._V, self._velocity, out=self._V)  # Eq. 18
+                np.subtract(self._V, self._velocity, out=self._V)
         return (np.log(sums, out=sums) - logits)[:, :, 0]
 
     def _begin(self, batch_rows: int, factor: float, ratio: float) -> None:
-        """The velocity without the gradient, Eq. 22: it fades, and the penalty adds to it."""
+        """The velocity without the gradient, Eq. 22: it decays, and the penalty is added."""
         # X has a factor `scale` too many, and V = W / scale moves by the step of W over `scale`.
         self._rate = self._lr * (factor / batch_rows / self._state.scale**2)
         np.multiply(self._velocity, self._momentum * ratio, out=self._velocity)
@@ -182,27 +180,27 @@ class Step:
 
     def _add_gradient(
         self,
-        form: _Form,
+        work: _Workspace,
         rows: NDArray[Any],
         true_class: NDArray[np.intp],
         logits: NDArray[np.float32],
         sums: NDArray[np.float32],
     ) -> None:
         """Add rate * (S - Y)^T X / M to the velocity, Eq. 21; set the shifted true logits, and the sums."""
-        X, F, by_row = form.X, form.F_models, form.by_row
-        np.copyto(form.features, rows)
-        for tile, F_tile in form.row_tiles:
-            np.matmul(self._V_filled, X[tile].T, out=F_tile)
+        X, F, by_row = work.X, work.F_models, work.by_row
+        np.copyto(work.features, rows)
+        for tile, F_tile in work.row_tiles:
+            np.matmul(self._V_padded, X[tile].T, out=F_tile)
         np.maximum.reduce(F, axis=1, keepdims=True, out=by_row)
         np.subtract(F, by_row, out=F)
-        form.F_flat.take(true_class, out=logits, mode="clip")
+        work.F_flat.take(true_class, out=logits, mode="clip")
         np.exp(F, out=F)
         np.add.reduce(F, axis=1, keepdims=True, out=sums)
         np.divide(self._rate, sums, out=by_row)
         np.multiply(F, by_row, out=F)  # rate * S
-        form.F_flat[true_class] -= self._rate  # rate * (S - Y)
-        for tile, gradient_tile in form.column_tiles:
-            np.matmul(form.F, X[:, tile], out=gradient_tile)
+        work.F_flat[true_class] -= self._rate  # rate * (S - Y)
+        for tile, gradient_tile in work.column_tiles:
+            np.matmul(work.F, X[:, tile], out=gradient_tile)
         np.add(self._velocity, self._gradient, out=self._velocity)
 
 

@@ -15,6 +15,7 @@ from mnist_softmax.data.split import Split
 from mnist_softmax.features.prepare import prepare
 from mnist_softmax.proof import gradcheck, references
 from mnist_softmax.proof.gradcheck import Formulas
+from mnist_softmax.training.descent import learning_rate_factors
 from mnist_softmax.training.kernel import Step
 
 NAMES = [name for name, *_ in gradcheck.STEPS]
@@ -209,6 +210,10 @@ MISTAKES: dict[str, tuple[str, Formulas]] = {
     "a constant rate": ("cosine rate", Formulas(learning_rate_factor=lambda schedule, t, T: 1.0)),
     "a bias column of ones": ("fast cross-entropy, float32", Formulas(step=BiasColumnOfOnes)),
     "no bias in the fast gradient": ("fast gradient, float32", Formulas(step=NoBiasGradient)),
+    "the same rate in every step": (
+        "fast update, float32",
+        Formulas(learning_rate_factors=lambda *of: ((f, 1.0) for f, _ in learning_rate_factors(*of))),
+    ),
     "the velocity of the rate before": ("fast update, float32", Formulas(step=RatioForgotten)),
     "every label a 0": ("fast gradient, float32", Formulas(step=LabelsForgotten)),
     "half of the gradient": (

@@ -12,24 +12,37 @@ from mnist_softmax.data.split import one_hot
 from mnist_softmax.errors import WeightsError
 from mnist_softmax.scoring import metrics
 
+pytestmark = pytest.mark.usefixtures("form_of_products")
 
-@pytest.fixture
-def scored() -> Any:
-    """Parameters, images and labels of 1,300 rows (more than two chunks), 12 pixels, 5 classes."""
+
+def make_rows(pixels: int) -> Any:
+    """Parameters, images and labels of 1,300 rows (more than two chunks), 5 classes."""
     rng = np.random.default_rng(0)
-    parameters = (0.1 * rng.normal(size=(13, 5))).astype(np.float32)
-    images = rng.integers(0, 256, (1300, 12), np.uint8)
+    parameters = (0.1 * rng.normal(size=(pixels + 1, 5))).astype(np.float32)
+    images = rng.integers(0, 256, (1300, pixels), np.uint8)
     return parameters, images, rng.integers(0, 4, 1300).astype(np.uint8)
 
 
-def test_scores_agree_with_the_reference_over_several_chunks(scored: Any) -> None:
-    parameters, images, labels = scored
-    F = softmax.logits(images / 255, *np.split(parameters.astype(float), [12]))
+@pytest.fixture
+def scored() -> Any:
+    """Rows of 12 pixels."""
+    return make_rows(12)
+
+
+@pytest.mark.parametrize("pixels", [12, 784])
+def test_scores_agree_with_the_reference_over_several_chunks(pixels: int) -> None:
+    parameters, images, labels = make_rows(pixels)
+    F = softmax.logits(images / 255, *np.split(parameters.astype(float), [pixels]))
     S = softmax.softmax(F)
     result = metrics.evaluate(parameters, images, labels)
     np.testing.assert_array_equal(result.predicted, S.argmax(axis=1))
     np.testing.assert_allclose(result.probability, S.max(axis=1), rtol=1e-5)
     assert result.log_loss == pytest.approx(softmax.cross_entropy(F, one_hot(labels, 5)), rel=1e-6)
+
+
+def test_no_rows_have_no_probabilities(scored: Any) -> None:
+    parameters, images, _ = scored
+    assert metrics.log_probabilities(parameters, images[:0]).shape == (0, 5)
 
 
 def test_figures_per_class_agree_with_counting(scored: Any) -> None:

@@ -6,18 +6,18 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_softmax.rows import LEAST_ROWS, Gatherer
+from mnist_softmax.rows import PART_ROWS, Gatherer
 from mnist_softmax.settings import Settings
 from mnist_softmax.training.batches import blocks, cuts, of_epoch
 from mnist_softmax.training.shuffle import epoch_order
 
 
-@given(st.integers(1, 9000), st.integers(1, 3000), st.integers(LEAST_ROWS, 4096))
+@given(st.integers(1, 9000), st.integers(1, 3000), st.integers(PART_ROWS, 4096))
 def test_the_cuts_of_an_epoch_make_up_its_batches(rows: int, batch_size: int, most: int) -> None:
     at, in_batch, part, found = 0, 0, 0, []
     for cut in cuts(rows, batch_size, most):
         assert cut.start == at
-        assert 0 < cut.rows <= LEAST_ROWS
+        assert 0 < cut.rows <= PART_ROWS
         assert cut.stop - cut.start <= most
         assert (cut.stop - cut.start) % cut.rows == 0
         assert cut.first == part
@@ -36,7 +36,7 @@ def test_the_cuts_of_an_epoch_make_up_its_batches(rows: int, batch_size: int, mo
 @given(st.integers(1, 700), st.integers(1, 700))
 def test_a_large_batch_is_cut_into_few_parts_of_about_one_size(rows: int, batch_size: int) -> None:
     for cut in cuts(rows, batch_size, 4096):
-        assert cut.parts == -(-cut.batch_rows // LEAST_ROWS)
+        assert cut.parts == -(-cut.batch_rows // PART_ROWS)
         assert cut.batch_rows // cut.parts - cut.parts <= cut.rows <= -(-cut.batch_rows // cut.parts)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_softmax import blas, softmax
+from mnist_softmax import softmax
 from mnist_softmax.data.split import one_hot
 from mnist_softmax.rows import Gatherer
 from mnist_softmax.settings import Settings
@@ -18,10 +18,7 @@ from mnist_softmax.training.kernel import State, Step, initial_state
 PLAIN = Settings(lr=1.0, reg=0.0, momentum=0.0)
 
 
-@pytest.fixture(params=[False, True], ids=["packed products", "small products"], autouse=True)
-def form_of_products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The form that the kernel gives to products where BLAS has a path for small ones, and where not."""
-    monkeypatch.setattr(blas, "has_small_path", lambda: request.param)
+pytestmark = pytest.mark.usefixtures("form_of_products")
 
 
 def random_state(columns: int, classes: int, scale: float = 255, models: int = 1) -> State:
