@@ -78,10 +78,10 @@ def tiles(length: int, multiplications: int) -> list[slice]:
     length : of the axis.
     multiplications : for each index of it.
     """
-    most = _SMALL // multiplications
-    if length <= most or most < max(_LINE, length // _MOST_TILES) or not has_small_path():
+    longest = _SMALL // multiplications // _LINE * _LINE
+    count = -(-length // max(longest, 1))
+    if length * multiplications <= _SMALL or count > _MOST_TILES or not has_small_path():
         return [slice(0, length)]
-    count = -(-length // (most // _LINE * _LINE))
     size = -(-length // count // _LINE) * _LINE
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
