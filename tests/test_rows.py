@@ -103,8 +103,8 @@ def test_closing_ends_the_maker_and_what_it_holds(threads: int) -> None:
         finally:
             ended.append(True)
 
-    before = threading.active_count()
-    coming = prefetched(items(), threads)
+    before, held = threading.active_count(), items()
+    coming = prefetched(held, threads)
     next(coming)
     coming.close()
     assert threading.active_count() == before

@@ -68,6 +68,23 @@ def test_models_that_diverge_are_marked_and_disturb_no_other() -> None:
     assert [(outcome.epoch, outcome.diverged) for outcome in everything.values()] == [(1, True)]
 
 
+@pytest.mark.parametrize(
+    ("seeds", "workers", "each"), [([0], 1, 1), ([0], 2, 2), ([0, 1], 2, 1), ([0, 1, 2], 2, 1)]
+)
+def test_a_group_has_a_second_thread_only_where_there_are_cores_for_it(
+    seeds: list[int], workers: int, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        threads.append(options["threads"])
+        return descend(*arguments, **options)
+
+    monkeypatch.setattr(sweep_module, "descend", noted)
+    finished(SPLIT, grid(BASE, {"seed": seeds}), workers=workers)
+    assert threads == [each] * len(seeds)
+
+
 def test_every_row_is_counted_in_the_callers_thread() -> None:
     counted: list[int] = []
 
