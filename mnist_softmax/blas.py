@@ -61,7 +61,7 @@ def padded(outputs: int) -> int:
 
 
 def zeros(rows: int, columns: int) -> NDArray[np.float32]:
-    """Float32 zeros; if matrices are not packed, the columns are padded to whole cache lines."""
+    """Float32 zeros (rows, columns); with a path for small matrices, rows are padded to whole cache lines."""
     width = -(-columns // _LINE) * _LINE if has_small_path() else columns
     memory = np.zeros(rows * width + _LINE, np.float32)
     skipped = -memory.ctypes.data % (4 * _LINE) // 4

@@ -143,7 +143,7 @@ def sweep(
 ) -> Generator[list[Outcome]]:
     """Train every model; yield the outcomes of a group whenever it has finished an epoch.
 
-    Closing the iterator stops the training after the batches under way.
+    Closing the iterator stops the training after the blocks under way.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def sweep(
 
 
 class _Stopped(Exception):  # noqa: N818
-    """Raised between batches once the sweep was closed."""
+    """Raised between blocks once the sweep was closed."""
 
 
 def _train_group(
