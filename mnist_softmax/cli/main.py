@@ -137,6 +137,9 @@ def main() -> NoReturn:
         code = _run()
         signals.handle(signal.SIG_DFL)  # all is done: nothing is left to clean up
         gc.freeze()  # and nobody needs the memory back, piece by piece
-    except signals.Stopped as stopped:
+    except BaseException as error:
+        stopped = signals.behind(error)
+        if stopped is None:
+            raise
         signals.die(stopped.signal_number)
     sys.exit(code)

@@ -46,6 +46,13 @@ def stop(number: int, _frame: FrameType | None) -> NoReturn:
     raise Stopped(number)
 
 
+def behind(error: BaseException | None) -> Stopped | None:
+    """The `Stopped` that an exception was raised from: in ``__set_name__`` Python 3.11 wraps it in another."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__cause__
+    return error
+
+
 def unraisable(lost: "UnraisableHookArgs") -> None:
     """Raise `Stopped` again if it came where Python drops exceptions, as in a ``__del__``."""
     if isinstance(lost.exc_value, Stopped) and hasattr(signal, "setitimer"):

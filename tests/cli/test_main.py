@@ -515,6 +515,15 @@ def prepare():
     Dropping()
     time.sleep(10)
 """
+WRAPPED = """
+class Sends:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), NUMBER)
+        for _ in range(1000): pass
+def prepare():
+    class Owner:
+        attribute = Sends()
+"""
 HANGING = """
 signals._CLEAN_UP_SECONDS = 0.05
 def prepare():
@@ -529,7 +538,9 @@ def prepare():
 @posix
 @every_signal
 @pytest.mark.parametrize(
-    "where", [DROPPED, HANGING], ids=["where exceptions are dropped", "and cleaning up hangs"]
+    "where",
+    [DROPPED, WRAPPED, HANGING],
+    ids=["where exceptions are dropped", "where they are wrapped", "and cleaning up hangs"],
 )
 def test_a_signal_ends_the_program_even(where: str, number: int) -> None:
     code = "import os, time\nfrom mnist_softmax.cli import main, output, signals\n"
