@@ -47,7 +47,7 @@ def stop(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def behind(error: BaseException | None) -> Stopped | None:
-    """The `Stopped` that an exception was raised from: in ``__set_name__`` Python 3.11 wraps it in another."""
+    """The `Stopped` that an exception was raised from: Python 3.11 wraps it in ``__set_name__``."""
     while error is not None and not isinstance(error, Stopped):
         error = error.__cause__
     return error
