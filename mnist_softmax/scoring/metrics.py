@@ -216,3 +216,20 @@ def most_confident_mistakes(
     wrong = np.flatnonzero(evaluation.predicted != labels)
     order = np.argsort(-evaluation.probability[wrong], kind="stable")
     return wrong[order[:limit]]
+
+
+def confused_pairs(confusion: NDArray[np.int64], most: int) -> list[tuple[int, int, int]]:
+    """The pairs of classes confused most often, at most `most`.
+
+    Parameters
+    ----------
+    confusion : (L, L) int64, rows are the true class.
+
+    Returns
+    -------
+    True class, predicted class, count (above 0); the largest counts first, equal ones by class.
+    """
+    mistakes = confusion - np.diag(np.diag(confusion))
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:most]
+    true, predicted = np.unravel_index(order[mistakes.flat[order] > 0], mistakes.shape)
+    return list(zip(true.tolist(), predicted.tolist(), mistakes[true, predicted].tolist(), strict=True))

@@ -101,3 +101,14 @@ def test_the_surest_mistakes_come_first() -> None:
     assert metrics.most_confident_mistakes(scored, labels).tolist() == [4, 2, 1, 3]
     assert metrics.most_confident_mistakes(scored, labels, 2).tolist() == [4, 2]
     assert metrics.most_confident_mistakes(scored, predicted).tolist() == []
+
+
+def test_confused_pairs_are_the_largest_counts_beside_the_diagonal() -> None:
+    confusion = np.array([[9, 2, 0], [5, 90, 2], [0, 5, 7]])
+    pairs = [(1, 0, 5), (2, 1, 5), (0, 1, 2), (1, 2, 2)]
+    assert metrics.confused_pairs(confusion, 99) == pairs
+    assert metrics.confused_pairs(confusion, 3) == pairs[:3]
+    assert metrics.confused_pairs(np.diag([3, 0, 1]), 99) == []
+    # Equal counts, too many for an unstable sort to leave alone, stay in the order of their classes.
+    ones = metrics.confused_pairs(np.ones((30, 30), np.int64), 870)
+    assert [pair[:2] for pair in ones] == [(i, j) for i in range(30) for j in range(30) if i != j]
