@@ -244,7 +244,11 @@ def data(default: str) -> Decorator:
             type=click.Choice(list(DATASETS)),
             help=f"A known dataset. Default: {default}.",
         ),
-        path("--data-dir", metavar="DIR", help="Folder with IDX files of your own, instead of --dataset."),
+        path(
+            "--data-dir",
+            metavar="DIR",
+            help="Folder with IDX files of your own, and class names in classes.txt, instead of --dataset.",
+        ),
     ]
     return lambda command: _added(cache(command), options)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,12 @@ from mnist_softmax.data.cache import CachedFile, Fetching, default_cache_dir, en
 from mnist_softmax.data.catalog import DATASETS, MNIST_SAMPLE, SPLIT_FILES, Dataset
 from mnist_softmax.data.idx import map_idx, pack_header, read_idx_gz
 from mnist_softmax.data.split import Source, Split, is_unicode
-from mnist_softmax.errors import DataError, UsageError
-from mnist_softmax.files import sha256_of
+from mnist_softmax.errors import DataError, UsageError, brief
+from mnist_softmax.files import open_regular, sha256_of
 
 _SAMPLE_FOLDER = Path(__file__).parent / "sample"
+#: In a folder of one's own: the names of its classes, and the most bytes that are read.
+CLASSES_FILE, _CLASSES_BYTES = "classes.txt", 1 << 16
 
 
 def open_split(
@@ -34,7 +37,7 @@ def open_split(
     ----------
     dataset : a name in `DATASETS`; "mnist" if neither this nor `data_dir` is given.
     split : "train" or "test".
-    data_dir : a folder with IDX files, raw or .gz, of images of any size.
+    data_dir : a folder with IDX files, raw or .gz, of images of any size, and perhaps `classes.txt`.
     cache_dir : where datasets are kept; None for the user's cache folder.
     fetching : `offline`, `mirrors`, `patience`, `progress` and `notify`; see `cache.ensure`.
 
@@ -76,12 +79,13 @@ def folder_split(folder: Path, split: str) -> Split:
     """Read a split from a folder of IDX files; nothing is written there.
 
     Raw files are preferred and mapped, .gz ones unpacked in memory; the name may have ``-`` or ``.`` before
-    ``idx``. Images may have any size.
+    ``idx``. Images may have any size. ``classes.txt`` (UTF-8), if it is there, names the classes 0, 1, ...,
+    one a line; there may be more than the labels need.
 
     Raises
     ------
     UsageError : the folder or a file does not exist, or its name is not UTF-8.
-    DataError : a file is wrong, images and labels differ in number, or there are no rows.
+    DataError : a file is wrong, images and labels differ in number, there are no rows, or names are missing.
     OSError : a file cannot be read.
     """
     if not folder.is_dir():
@@ -94,8 +98,36 @@ def folder_split(folder: Path, split: str) -> Split:
     mapped = {name: (path, path.stat()) for name, path in pairs if path.suffix != ".gz"}
     images, labels = (_read(path, rank) for path, rank in zip(paths, (3, 1), strict=True))
     checked = Split.of(images, labels, source=Source(data_dir=folder), name=split)
+    class_names = _class_names(folder / CLASSES_FILE, checked.class_names)
     hashes = map(_raw_sha256, paths, (images, labels))  # last: hashing takes a second per gigabyte
-    return replace(checked, files=dict(zip(names, hashes, strict=True)), mapped=mapped)
+    files = dict(zip(names, hashes, strict=True))
+    return replace(checked, class_names=class_names, files=files, mapped=mapped)
+
+
+def _class_names(path: Path, numbers: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in a file, one for each of `numbers` at least; `numbers` if there is no such file."""
+    if not os.path.lexists(path):
+        return numbers
+    with open_regular(path, DataError) as file:
+        content = file.read(_CLASSES_BYTES + 1)
+    if len(content) > _CLASSES_BYTES:
+        raise DataError("too long for class names", path, expected=f"at most {_CLASSES_BYTES} bytes")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        got = f"byte {error.object[error.start]:#x} at {error.start}"
+        raise DataError("the class names are not UTF-8", path, got=got) from error
+    names = tuple(line.strip(" \t\r") for line in text.rstrip(" \t\r\n").split("\n"))
+    for line, name in enumerate(names):
+        fault = "is blank" if not name else "repeats a name" if name in names[:line] else ""
+        if re.search(r"[\0-\x1f\x7f-\x9f]", name):
+            fault = "has a control character"
+        if fault:
+            raise DataError(f"line {line + 1} of the class names {fault}", path, got=brief(name))
+    if not len(numbers) <= len(names) <= 256:
+        expected = f"{len(numbers)} to 256, as the largest label is {len(numbers) - 1}"
+        raise DataError("wrong number of class names", path, expected=expected, got=len(names))
+    return names
 
 
 def check_unchanged(split: Split) -> None:
@@ -153,7 +185,7 @@ def files_of(source: Source, cache_dir: Path | None) -> list[Path]:
     """Where the files of a source may be; nothing is opened or fetched."""
     folder = source.data_dir or (cache_dir or default_cache_dir()) / str(source.dataset)
     names = [name for pair in SPLIT_FILES.values() for name in pair]
-    return [path for name in names for path in _candidates(folder, name)]
+    return [folder / CLASSES_FILE, *(path for name in names for path in _candidates(folder, name))]
 
 
 def _candidates(folder: Path, name: str) -> list[Path]:

@@ -76,6 +76,38 @@ def test_undefined_precision_and_recall_are_null_and_no_gate(program: Program, t
     assert program("eval").code == 0
 
 
+def test_classes_txt_of_a_folder_names_the_classes_of_weights_trained_on_it(
+    program: Program, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained / "small", tmp_path / "named")
+    names = [f"class {chr(ord('a') + k)}" for k in range(10)]
+    (tmp_path / "named" / "classes.txt").write_text("\n".join(names))
+    assert program("train", "--data-dir", "named", "--epochs", 1, "--lr", "0.01").code == 0
+    assert (tmp_path / "weights.npy").read_bytes() != (trained / "weights.npy").read_bytes(), "the receipt"
+    np.testing.assert_array_equal(np.load(tmp_path / "weights.npy"), np.load(trained / "weights.npy"))
+    facts = json.loads(program("eval", "--json").out)
+    assert [entry["name"] for entry in facts["classes"]] == names
+    assert "class j" in program("eval").out
+    assert "class j" in program("show", "--index", 0).out
+    # The names are those of the weights, on a folder that has none too, and the other way round.
+    elsewhere = json.loads(program("eval", "--data-dir", trained / "small", "--json").out)
+    assert elsewhere["classes"] == facts["classes"]
+    nameless = json.loads(program("eval", trained / "weights.npy", "--data-dir", "named", "--json").out)
+    assert [entry["name"] for entry in nameless["classes"]] == list("0123456789")
+    refused = program("eval", "--predictions", "named/classes.txt")
+    assert (refused.code, (tmp_path / "named" / "classes.txt").read_text()) == (2, "\n".join(names))
+
+    (tmp_path / "named" / "classes.txt").write_text("\n".join([*names[1:], names[0]]))
+    again = program("reproduce")
+    assert (again.code, again.error.partition("got ")[2]) == (7, "another class_names in the receipt")
+    (tmp_path / "named" / "classes.txt").write_text("\n".join([*names, "class k"]))
+    assert program("eval").code == 6
+    (tmp_path / "named" / "classes.txt").write_text("\n".join(names[:9]))
+    few = program("eval")
+    assert (few.code, few.err.count("\n")) == (4, 1)
+    assert few.error.startswith("mnist-softmax: error: wrong number of class names: named/classes.txt: ")
+
+
 def test_plain_output_says_the_same_and_the_matrix_stands_only_when_asked_for(
     program: Program, trained: Path
 ) -> None:

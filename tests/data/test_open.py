@@ -133,6 +133,79 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
         open_split(data_dir=tmp_path)
 
 
+NAMES = ("a cat", "na\u00efve", "\u624b", "4", "five", "6", "7", "8", "9", "ten")
+LINES = "\n".join(NAMES)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        LINES,
+        LINES + "\n",
+        LINES + "\n\n  \n",
+        LINES.replace("\n", "\r\n") + "\r\n",
+        "\ufeff" + LINES,
+        LINES.replace("\n", " \t\n\t"),
+    ],
+    ids=["no newline at the end", "a newline", "blank lines at the end", "CRLF", "BOM", "spaces around"],
+)
+def test_classes_txt_names_the_classes(tmp_path: Path, content: str) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "classes.txt").write_bytes(content.encode())
+    split = open_split(data_dir=tmp_path)
+    assert split.class_names == NAMES
+    assert list(split.files) == [IMAGE_NAMES["train"], LABEL_NAMES["train"]]
+
+
+@pytest.mark.parametrize("names", [10, 12, 256])
+def test_there_may_be_more_names_than_labels(tmp_path: Path, names: int) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "classes.txt").write_text("\n".join(f"class {k}" for k in range(names)))
+    assert open_split(data_dir=tmp_path).class_names == tuple(f"class {k}" for k in range(names))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "line 1 of the class names is blank"),
+        (b"a\nb\n \nd\n", "line 3 of the class names is blank"),
+        (b"a\nb\nc\nb ", "line 4 of the class names repeats a name: .*: got 'b'"),
+        (b"a\nb\rc\nd", "line 2 of the class names has a control character: .*: got 'b.+rc'"),
+        ("a\n\u0085".encode(), "line 2 of the class names has a control character"),
+        ("a\nb\n".encode("utf-16-le"), "line 1 of the class names has a control character"),
+        ("a\nb\n".encode("utf-16"), "not UTF-8: .*: got byte 0xff at 0"),
+        ("a\nna\u00efve".encode("latin-1"), "not UTF-8: .*: got byte 0xef at 4"),
+        (LINES.encode().rsplit(b"\n", 1)[0], "expected 10 to 256, as the largest label is 9, got 9"),
+        ("\n".join(map(str, range(257))).encode(), "wrong number of class names: .*, got 257"),
+        (b"a" * 65_537, "too long for class names: .*: expected at most 65536 bytes"),
+    ],
+)
+def test_wrong_class_names_are_refused_and_the_file_named(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "classes.txt").write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        open_split(data_dir=tmp_path)
+    assert str(tmp_path / "classes.txt") in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes")
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_class_names_come_from_a_regular_file(tmp_path: Path, make: Any) -> None:
+    write_folder(tmp_path)
+    make(tmp_path / "classes.txt")
+    with pytest.raises(DataError, match=r"not a regular file: .*classes\.txt"):
+        open_split(data_dir=tmp_path)
+
+
+def test_a_file_of_class_names_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "classes.txt").symlink_to("gone")
+    with pytest.raises(FileNotFoundError):
+        open_split(data_dir=tmp_path)
+
+
 # The built-in sample -------------------------------------------------------------------------------------------------
 
 
