@@ -159,7 +159,7 @@ def small_dataset(
         file = DataFile(file_name, len(packed), hashlib.sha256(packed).hexdigest(), len(content), raw_sha256)
         files.append(file)
         contents[file.name], contents[file.gz_name] = content, packed
-    return Dataset(name, tuple(files), (), tuple("0123456789")), contents
+    return Dataset(name, tuple(files), (), tuple("0123456789"), ""), contents
 
 
 def serving(contents: dict[str, bytes]) -> dict[str, Answer | list[Answer]]:

@@ -3,6 +3,7 @@
 There, of each dataset::
 
     source       of the facts
+    licence      of the data
     rows         of the training file and of the test file
     packed       size and SHA-256 of each .gz: training images, training labels, test images, test labels
     unpacked     SHA-256 of each IDX file, in the same order, where somebody has published it
@@ -58,12 +59,13 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset: its files, the base URLs that serve them (each ends in ``/``), its class names."""
+    """A dataset: its files, the base URLs that serve them (each ends in ``/``), class names and licence."""
 
     name: str
     files: tuple[DataFile, ...]
     mirrors: tuple[str, ...]
     class_names: tuple[str, ...]
+    licence: str
 
 
 def mirror_bases(urls: Sequence[str]) -> list[Url]:
@@ -93,7 +95,7 @@ def _dataset(name: str, facts: dict[str, Any]) -> Dataset:
             names, facts["packed"], sizes, facts.get("unpacked", [])
         )
     )
-    return Dataset(name, files, tuple(facts["mirrors"]), tuple(facts["class_names"]))
+    return Dataset(name, files, tuple(facts["mirrors"]), tuple(facts["class_names"]), facts["licence"])
 
 
 #: Every dataset by name; those with no mirrors are built in.

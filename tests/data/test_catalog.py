@@ -2,10 +2,12 @@
 
 import re
 from math import prod
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from mnist_softmax.data import catalog
 from mnist_softmax.data.catalog import DATASETS, MNIST, MNIST_SAMPLE, SPLIT_FILES
 
 
@@ -36,3 +38,10 @@ def test_sizes_follow_the_number_of_rows() -> None:
     for name, counts in rows.items():
         assert sizes[name] == [size for n in counts for size in (16 + prod((n, 28, 28)), 8 + n)]
     assert all(file.raw_sha256 for dataset in (MNIST, MNIST_SAMPLE) for file in dataset.files)
+
+
+def test_licences_are_known_and_the_sample_has_that_of_mnist() -> None:
+    licences = {name: dataset.licence for name, dataset in DATASETS.items()}
+    assert licences.pop("mnist-sample") == licences["mnist"]
+    assert licences == {"mnist": "CC BY-SA 3.0", "fashion-mnist": "MIT", "kmnist": "CC BY-SA 4.0"}
+    assert MNIST_SAMPLE.licence in (Path(catalog.__file__).parent / "sample" / "LICENSE").read_text()
