@@ -25,7 +25,7 @@ from mnist_softmax.records.weights import array_sha256, checkpoint_path
 from mnist_softmax.runs.model import Model
 from mnist_softmax.scoring.metrics import cross_entropy_and_accuracy
 from mnist_softmax.settings import Settings, check_features
-from mnist_softmax.training.descent import OnRows, descend
+from mnist_softmax.training.descent import OnRows, OnStep, descend
 from mnist_softmax.training.kernel import State, initial_state
 
 _SECONDS_BETWEEN_CHECKPOINTS = 1.0
@@ -54,6 +54,7 @@ def fit(
     resume: bool = False,
     on_epoch: Callable[[Epoch], object] = lambda _: None,
     on_rows: OnRows = lambda _: None,
+    on_step: OnStep | None = None,
     notify: Callable[[str], object] = lambda _: None,
 ) -> Model:
     """Train softmax regression.
@@ -68,7 +69,7 @@ def fit(
     resume : continue from the checkpoint beside `out`, if there is one; the result is the same as without the
         interruption. If False, an old checkpoint is discarded.
     on_epoch : called after each epoch.
-    on_rows : called with the number of rows just trained on.
+    on_rows, on_step : called with the number of rows just trained on, and before each step; see `descend`.
     notify : called with a message about a checkpoint: none to resume from, discarded, or kept after a signal.
 
     Raises
@@ -96,7 +97,9 @@ def fit(
         if not resume:
             keeper.begin(notify)
         try:
-            for (running_loss,) in descend(stored, split.labels, rows, [settings], state, on_rows=on_rows):
+            for (running_loss,) in descend(
+                stored, split.labels, rows, [settings], state, on_rows=on_rows, on_step=on_step
+            ):
                 entry = _entry(float(running_loss), state, stored, split.labels, held_out)
                 _check_finite(settings, state, entry.running_loss, entry.validation_loss)
                 write_line(encode(entry))

@@ -14,7 +14,7 @@ from mnist_softmax.errors import WeightsError
 from mnist_softmax.records.receipt import Receipt
 from mnist_softmax.runs.fit import fit
 from mnist_softmax.runs.model import Model
-from mnist_softmax.training.descent import OnRows
+from mnist_softmax.training.descent import OnRows, OnStep
 
 #: The largest allowed difference of a weight on other hardware or with other versions, as a fraction of the
 #: largest weight. OpenBLAS's kernels for different processors were seen to differ by 1e-6.
@@ -38,14 +38,14 @@ def receipt_of(model: Model) -> Receipt:
     return model.receipt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """Weights compared with the same weights trained again.
 
     Attributes
     ----------
     identical : whether the arrays are equal, byte for byte.
-    array_sha256 : of the array trained again.
+    array, array_sha256 : the array trained again, and its SHA-256.
     largest_difference : max|a - b| divided by the largest weight; None if the shapes differ.
     figures : name -> (in the receipt, trained again), for the loss and the accuracies.
     versions : name -> (in the receipt, here), for those that differ.
@@ -53,6 +53,7 @@ class Outcome:
     """
 
     identical: bool
+    array: NDArray[np.float32]
     array_sha256: str
     largest_difference: float | None
     figures: dict[str, tuple[float | None, float | None]]
@@ -65,8 +66,12 @@ class Outcome:
         return "different" if self.faults else "identical" if self.identical else "equal"
 
 
-def reproduce(model: Model, split: Split, on_rows: OnRows = lambda _: None) -> Outcome:
+def reproduce(
+    model: Model, split: Split, on_rows: OnRows = lambda _: None, on_step: OnStep | None = None
+) -> Outcome:
     """Train again as the receipt says, on the same rows, and compare weights and figures.
+
+    `on_rows` and `on_step` are called as by `descend`.
 
     Raises
     ------
@@ -75,7 +80,7 @@ def reproduce(model: Model, split: Split, on_rows: OnRows = lambda _: None) -> O
     """
     receipt = receipt_of(model)
     _check_data(receipt, split, model.path)
-    again = fit(split, receipt.hyperparameters, receipt.features, on_rows=on_rows)
+    again = fit(split, receipt.hyperparameters, receipt.features, on_rows=on_rows, on_step=on_step)
     assert again.receipt is not None
     versions = _differences(receipt.versions, again.receipt.versions)
     figures = {name: (getattr(receipt, name), getattr(again.receipt, name)) for name in _FIGURES}
@@ -99,7 +104,7 @@ def reproduce(model: Model, split: Split, on_rows: OnRows = lambda _: None) -> O
     elif difference > (WEIGHT_TOLERANCE if versions else 0):
         faults.append(f"weights that differ by up to {difference:.2g} of the largest")
     sha256 = again.receipt.array_sha256
-    return Outcome(sha256 == receipt.array_sha256, sha256, difference, figures, versions, faults)
+    return Outcome(sha256 == receipt.array_sha256, again.array, sha256, difference, figures, versions, faults)
 
 
 def _check_data(receipt: Receipt, split: Split, path: Path | None) -> None:

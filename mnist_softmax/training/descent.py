@@ -16,6 +16,9 @@ from mnist_softmax.training.kernel import Block, State, Step
 
 #: Called with the number of rows that were just trained on, after each block of them.
 OnRows = Callable[[int], object]
+#: Called before each step with the number of steps done, and a function that returns the parameters as they
+#: are then, (N + 1, K * L) float32.
+OnStep = Callable[[int, Callable[[], NDArray[np.float32]]], object]
 #: The dtypes that rows may have.
 _STORED = (np.dtype(np.uint8), np.dtype(np.float32))
 
@@ -46,6 +49,7 @@ def descend(
     state: State,
     *,
     on_rows: OnRows = lambda _: None,
+    on_step: OnStep | None = None,
     threads: int | None = None,
 ) -> Iterator[NDArray[np.float64]]:
     """Train K models side by side, from `state` on, an epoch at a time.
@@ -60,6 +64,7 @@ def descend(
     rows : ascending row numbers to train on, at least one.
     models : settings of the K models; lr, reg and momentum may differ, the rest is taken from the first.
     on_rows : called with the number of rows that were just trained on, after each block of at most 4,096.
+    on_step : called before each step; see `OnStep`. It has no effect on the result.
     threads : with 2, one gathers the rows ahead of the one that trains; None for the number of cores. It
         affects only the speed.
 
@@ -81,6 +86,8 @@ def descend(
         step = Step(state, models)
     batches = -(-len(rows) // first.batch_size)
     rates = learning_rate_factors(first.schedule, state.epoch * batches, first.epochs * batches)
+    if on_step:
+        rates = _watched(rates, state, step, state.epoch * batches, on_step)
     threads = min(threads or cores(), 2)
     to_come = blocks(Gatherer(stored, threads), labels, rows, first, state.epoch)
     with closing(prefetched(to_come, threads)) as coming:
@@ -93,6 +100,20 @@ def descend(
             yield np.where(finite, loss, np.nan)
             if not finite.any():
                 break
+
+
+def _watched(
+    rates: Iterator[tuple[float, float]], state: State, step: Step, done: int, on_step: OnStep
+) -> Iterator[tuple[float, float]]:
+    """The same rates; each is asked for when the next step begins, which is when `on_step` is called."""
+
+    def parameters() -> NDArray[np.float32]:
+        step.store()  # the caller of `descend` looks at the state only at the end of an epoch
+        return state.parameters()
+
+    for number, rate in enumerate(rates, done):
+        on_step(number, parameters)
+        yield rate
 
 
 def _run_epoch(
