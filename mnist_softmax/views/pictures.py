@@ -32,20 +32,31 @@ def _ring(cell: int) -> NDArray[np.intp]:
     return np.where(inside, distance.argmax(axis=0), -1)
 
 
-def templates(parameters: NDArray[np.float32], places: NDArray[np.intp]) -> tuple[NDArray[np.float32], float]:
-    """The weights as pictures (L, H, W), and a scale for all of them: 99 % lie within it.
+def centred(parameters: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The weights W (N, L) of (N + 1, L) parameters, each less the mean of its feature over the classes.
 
-    What is the same for every class has no effect on S, so each feature's mean over the classes is
-    subtracted. (After training from W = 0 it is 0, because the gradient's sum over the classes is.)
+    What is the same for every class has no effect on S. (After training from W = 0 the mean is 0, because the
+    gradient's sum over the classes is.)
+    """
+    W = parameters[:-1]
+    differences: NDArray[np.float32] = W - W.mean(axis=1, keepdims=True)
+    return differences
+
+
+def scale_of(weights: NDArray[np.float32]) -> float:
+    """A scale for pictures of centred weights: 99 % lie within it, of the features that have any."""
+    seen = np.abs(weights[np.abs(weights).max(axis=1) > 0])
+    return float(np.quantile(seen, 0.99)) if seen.size else 0.0
+
+
+def templates(parameters: NDArray[np.float32], places: NDArray[np.intp]) -> tuple[NDArray[np.float32], float]:
+    """The centred weights as pictures (L, H, W), and a scale for all of them.
 
     Parameters
     ----------
     parameters : (N + 1, L), W and B.
     places : see `places`.
     """
-    W = parameters[:-1]
-    differences = W - W.mean(axis=1, keepdims=True)
-    seen = np.abs(differences[np.abs(differences).max(axis=1) > 0])
-    blank = np.zeros((1, W.shape[1]), np.float32)  # what -1 stands for
-    pictures = np.concatenate([differences, blank]).T[:, places]
-    return pictures, float(np.quantile(seen, 0.99)) if seen.size else 0.0
+    weights = centred(parameters)
+    blank = np.zeros((1, weights.shape[1]), np.float32)  # what -1 stands for
+    return np.concatenate([weights, blank]).T[:, places], scale_of(weights)

@@ -1,8 +1,9 @@
-"""The report's charts as inline SVG. Colours are CSS classes of the page, so they follow light and dark."""
+"""The page's charts as inline SVG. Colours are CSS classes of the page, so they follow light and dark."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mnist_softmax.records.receipt import Epoch
 from mnist_softmax.scoring.calibration import ReliabilityBin
@@ -14,7 +15,7 @@ _MOST_DRAWN = 1e300
 #: Up to this many points get a dot each.
 _MOST_DOTS = 30
 _WIDTH, _HEIGHT = 520, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 16, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 24, 16, 44
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,34 @@ def curves(history: Sequence[Epoch], lines: Sequence[tuple[str, str, str]], labe
     return _svg(f"{label}, epochs {first} to {last}: {ends}", body, frame)
 
 
+def loss_chart(history: Sequence[Epoch]) -> str:
+    """The loss in training, and of the rows held out, by epoch."""
+    lines = [("running_loss", "first", "training loss"), ("validation_loss", "second", "validation loss")]
+    return curves(history, lines, "Loss by epoch", "{:.3f}")
+
+
+def accuracy_chart(history: Sequence[Epoch]) -> str:
+    """The accuracy on the rows held out by epoch."""
+    lines = [("validation_accuracy", "second", "validation accuracy")]
+    return curves(history, lines, "Accuracy by epoch", "{:.1%}")
+
+
+def of_moments(figures: Sequence[dict[str, Any]]) -> str:
+    """Accuracy and loss at the moments of training, evenly spaced; the script moves the line at `.now`."""
+    last = max(len(figures) - 1, 1)
+    frame = _Frame((0, last), (0, 1), _WIDTH, 120)
+    highest = max(entry["loss"] for entry in figures) or 1.0
+    accuracy = [(i, entry["accuracy"]) for i, entry in enumerate(figures)]
+    loss = [(i, entry["loss"] / highest) for i, entry in enumerate(figures)]
+    end, top = frame.at(last, 1)
+    body = [
+        f'<path class="now" d="M{end:.1f} {top - 6:.1f}V{frame.at(last, 0)[1]:.1f}"/>',
+        f'<path class="line first" d="{frame.path(loss)}"/>',
+        f'<path class="line second" d="{frame.path(accuracy)}"/>',
+    ]
+    return _svg("Loss and accuracy at these moments", body, frame)
+
+
 def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:
     """The reliability diagram: how often predictions were right, by probability, with 95 % intervals."""
     frame = _Frame((0.0, 1.0), (0.0, 1.0), _WIDTH, 420)
@@ -140,11 +169,11 @@ def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:
     body = _axes(
         frame, "probability that the model gave", "{:.0%}", [float(mark) for mark in marks], "{:.0%}"
     )
-    most = max((entry.rows for entry in bins), default=1)
+    most = math.log1p(max((entry.rows for entry in bins), default=1))
     for entry in bins:
         left, ground = frame.at(entry.low, 0)
         right, _ = frame.at(entry.high, 0)
-        tall = 70 * entry.rows / most
+        tall = 70 * math.log1p(entry.rows) / most  # nearly all answers are in the last bin
         body.append(
             f'<rect class="count" x="{left + 1.5:.1f}" y="{ground - tall:.1f}" '
             f'width="{right - left - 3:.1f}" height="{tall:.1f}"><title>{entry.rows} rows</title></rect>'
@@ -156,6 +185,6 @@ def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:
         _, y = frame.at(entry.probability, entry.accuracy)
         title = f"{entry.rows} rows with {entry.probability:.1%} on average: {entry.accuracy:.1%} right"
         body.append(f'<path class="interval" d="M{x:.1f} {low:.1f}V{high:.1f}"/>')
-        body.append(_dot("first", x, y, 4.5, title))
-    body.append(f'<path class="line first" d="{frame.path([(e.probability, e.accuracy) for e in bins])}"/>')
+        body.append(_dot("dots", x, y, 4.5, title))
+    body.append(f'<path class="line dots" d="{frame.path([(e.probability, e.accuracy) for e in bins])}"/>')
     return _svg("Reliability diagram; its numbers are in the table below", body, frame)

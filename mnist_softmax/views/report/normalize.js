@@ -1,6 +1,6 @@
 "use strict";
-// From a picture to an answer, step by step as in normalize.py, deskew.py, directions.py and metrics.py.
-// Sums are whole numbers below 2^53, so they are exact here as they are there.
+// From a picture to an answer, step by step as in normalize.py, deskew.py, directions.py and softmax.py.
+// Sums of grey levels are whole numbers below 2^53, so they are exact here as they are there.
 
 const MNIST_SIDE = 28, MNIST_BOX = 20, LEAST_CONTRAST = 32, SURE = 85, SPECK = 32;
 
@@ -185,16 +185,29 @@ function directions(image, height, width) {
 
 const STEPS = { deskew, directions };
 
-/** Probabilities of a row of features; W is (features + 1) x classes, the last row is the bias. */
-function probabilities(features, W, classes) {
+/** Logits of a row of features, 0 to 255; W is (features + 1) x classes, the last row is the bias. Eq. 1. */
+function logits(features, W, classes) {
   const count = features.length;
   const F = new Float64Array(classes);
   for (let n = 0; n < count; n++) {
     if (features[n]) for (let k = 0; k < classes; k++) F[k] += features[n] * W[n * classes + k];
   }
   for (let k = 0; k < classes; k++) F[k] = F[k] / 255 + W[count * classes + k];
+  return F;
+}
+
+/** Log S of one row of logits, finite even where S is 0. Eq. 2, Eq. 6. */
+function logSoftmax(F) {
   const largest = Math.max(...F);
-  const S = F.map(f => Math.exp(f - largest));
-  const sum = S.reduce((a, b) => a + b, 0);
-  return S.map(value => value / sum);
+  const sum = F.reduce((total, f) => total + Math.exp(f - largest), 0);
+  return F.map(f => f - largest - Math.log(sum));
+}
+
+/** The gradient of the loss on one row with this label, of the shape of W. Eq. 12, Eq. 15, Eq. 16. */
+function gradient(features, label, W, classes, reg) {
+  const error = logSoftmax(logits(features, W, classes)).map((log, k) => Math.exp(log) - (k === label));
+  return Float64Array.from(W, (w, i) => {
+    const n = Math.floor(i / classes);
+    return n < features.length ? features[n] / 255 * error[i % classes] + reg * w : error[i % classes];
+  });
 }

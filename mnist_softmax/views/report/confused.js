@@ -1,0 +1,79 @@
+// The section "What it confuses": the images of a cell of the matrix.
+
+const buttons = [...document.querySelectorAll("[data-true]")];
+const drawDigit = sheetOf(data.digits.sheet);
+
+function picture(title) {
+  const canvas = document.createElement("canvas");
+  canvas.width = data.width;
+  canvas.height = data.height;
+  canvas.className = "pixels digit";
+  canvas.setAttribute("role", "img");
+  canvas.title = title;
+  canvas.setAttribute("aria-label", title);
+  return canvas;
+}
+
+async function choose(button) {
+  buttons.forEach(other => { other.tabIndex = -1; other.removeAttribute("aria-pressed"); });
+  button.tabIndex = 0;
+  button.setAttribute("aria-pressed", "true");
+  const { true: label, predicted } = button.dataset;
+  const tiles = data.digits.cells[`${label},${predicted}`] ?? [];
+  const count = Number(button.dataset.count);
+  const title = document.createElement("h3"), text = document.createElement("p"), shown = document.createElement("div");
+  title.textContent = label === predicted
+    ? `${data.names[label]} read right: ${count}`
+    : `${data.names[label]} read as ${data.names[predicted]}: ${count}`;
+  const order = label === predicted ? "the least sure first" : "the surest first";
+  text.textContent = count === 0 ? "None." : (tiles.length < count ? `${tiles.length} of them, ` : "")
+    + `the average, then ${order}.`;
+  shown.className = "tiles";
+  shown.tabIndex = 0; // it scrolls
+  shown.setAttribute("role", "group");
+  shown.setAttribute("aria-label", title.textContent);
+  const average = picture("the average of these images"), sums = new Float64Array(data.height * data.width);
+  for (const tile of tiles) {
+    const target = picture(`row ${data.digits.rows[tile]}, ${percent(data.digits.probabilities[tile])}`);
+    const context = target.getContext("2d", { willReadFrequently: true });
+    await drawDigit(context, tile, data.width, data.height);
+    context.getImageData(0, 0, data.width, data.height).data.forEach((level, i) => { if (i % 4 === 0) sums[i / 4] += level; });
+    shown.append(target);
+  }
+  if (tiles.length) {
+    average.classList.add("average");
+    paint(average, n => [255, 255, 255, sums[n] / tiles.length]);
+    shown.prepend(average);
+  }
+  if (button.getAttribute("aria-pressed") !== "true") return; // another one was chosen meanwhile
+  byId("cell").replaceChildren(title, text, shown);
+  announce(`${title.textContent}. ${text.textContent}`);
+}
+
+buttons.forEach((button, index) => {
+  button.disabled = false;
+  button.addEventListener("click", () => choose(button));
+  button.addEventListener("keydown", event => {
+    const arrow = ARROWS[event.key];
+    if (!arrow) return;
+    event.preventDefault();
+    const column = index % classes + arrow[0], row = Math.floor(index / classes) + arrow[1];
+    if (column < 0 || column >= classes || row < 0 || row >= classes) return;
+    const next = buttons[row * classes + column];
+    button.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+});
+
+byId("unit").addEventListener("change", event => {
+  const share = event.target.value === "share";
+  for (const button of buttons) {
+    const { count, share: part } = button.dataset;
+    const shown = 100 * part < 9.95 ? (100 * part).toFixed(1) : Math.round(100 * part);
+    button.textContent = count === "0" ? "·" : share ? shown : count;
+  }
+});
+
+clear();
+look();
