@@ -40,6 +40,7 @@ class MnistSoftmaxError(Exception):
         got: object = None,
         remedy: str = "",
     ) -> None:
+        self.what = what
         found = f"got {got}" if got is not None else ""
         if expected is not None:
             found = f"expected {expected}" + (f", {found}" if found else "")

@@ -73,7 +73,7 @@ def test_the_command_writes_the_page_of_the_library(program: Program, sample: Pa
     assert page.read_bytes() == (sample / "report.html").read_bytes()
     accuracy = Page(page).json("facts")["accuracy"]
     assert done.out == (
-        f"again.html: accuracy {100 * accuracy:.2f} % on 2000 test rows of mnist-sample; "
+        f"again.html: accuracy {100 * accuracy:.2f} % on 2000 test rows of mnist-sample; trained again: the same weights; "
         f"{page.stat().st_size / 1e6:.1f} MB, open it in a browser\n"
     )
 
