@@ -57,7 +57,7 @@ def command(weights: Path, out: Path, no_replay: bool, data: options.Data, split
 
 def _replayed(model: "Model", data: options.Data, scored: "Split") -> "Replay | str":
     """How the weights formed, or why that cannot be shown; the reason names no path, as the page does not."""
-    from mnist_softmax.runs import replay
+    from mnist_softmax.runs import replay, reproduce
 
     reason = replay.obstacle(model)
     if reason or model.receipt is None:
@@ -66,7 +66,7 @@ def _replayed(model: "Model", data: options.Data, scored: "Split") -> "Replay | 
         split = inputs.open_split(replace(data, offline=True), "train", model.source)
         rows = model.receipt.hyperparameters.row_passes(len(split.labels))
         with output.progress_bar(rows, "training again", "row") as advance:
-            shown = replay.replay(model, split, scored, advance)
+            shown = reproduce.replay(model, split, scored, advance)
     except DownloadError:
         return "the data is not in the cache"
     except UsageError:

@@ -14,7 +14,7 @@ from mnist_softmax.errors import GateError
 if TYPE_CHECKING:
     from mnist_softmax.data.split import Source
     from mnist_softmax.runs.model import Model
-    from mnist_softmax.runs.reproduce import Outcome
+    from mnist_softmax.runs.replay import Outcome
 
 
 @options.command(

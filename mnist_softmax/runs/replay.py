@@ -1,4 +1,4 @@
-"""Train again as a receipt says, and keep the weights of some moments: how the templates formed."""
+"""What training again shows: how the end compares, and how the weights formed. `reproduce` trains."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,15 +6,41 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_softmax.data.split import Split
 from mnist_softmax.errors import WeightsError
 from mnist_softmax.runs.model import Model
-from mnist_softmax.runs.reproduce import Outcome, receipt_of, reproduce
 from mnist_softmax.scoring.metrics import cross_entropy_and_accuracy
-from mnist_softmax.training.descent import OnRows
+from mnist_softmax.settings import Settings
 
 #: The most moments that are kept, and the most rows, counting every epoch, that are trained on for them.
 MOST_MOMENTS, MOST_ROWS = 20, 20_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Weights compared with the same weights trained again.
+
+    Attributes
+    ----------
+    identical : whether the arrays are equal, byte for byte.
+    array, array_sha256 : the array trained again, and its SHA-256.
+    largest_difference : max|a - b| divided by the largest weight; None if the shapes differ.
+    figures : name -> (in the receipt, trained again), for the loss and the accuracies.
+    versions : name -> (in the receipt, here), for those that differ.
+    faults : the differences beyond the tolerance; empty if the weights were reproduced.
+    """
+
+    identical: bool
+    array: NDArray[np.float32]
+    array_sha256: str
+    largest_difference: float | None
+    figures: dict[str, tuple[float | None, float | None]]
+    versions: dict[str, tuple[str | None, str | None]]
+    faults: list[str]
+
+    @property
+    def word(self) -> str:
+        """The result: "different", "identical" or, within the tolerance, "equal"."""
+        return "different" if self.faults else "identical" if self.identical else "equal"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,57 +81,57 @@ def obstacle(model: Model) -> str:
         return "the weights have no receipt"
     if model.source is None:
         return "the receipt names no data"
-    return _too_long(model.receipt.rows * model.receipt.hyperparameters.epochs)
+    return too_long(model.receipt.rows * model.receipt.hyperparameters.epochs)
 
 
-def _too_long(rows: int) -> str:
+def too_long(rows: int) -> str:
+    """Why training on so many rows, counting every epoch, is not done for a replay; "" if it is."""
     return f"training takes {rows:,} rows, more than {MOST_ROWS:,}" if rows > MOST_ROWS else ""
 
 
-def replay(model: Model, split: Split, scored: Split, on_rows: OnRows = lambda _: None) -> Replay:
-    """Train again on `split`, the training rows that the receipt names; score the moments on `scored`.
+class Keeper:
+    """Keeps the parameters of some moments of a run: the first is before any step, the second after one.
 
-    The first steps change the most, so the moments are spaced geometrically: the first is before any step,
-    the second after one.
+    The first steps change the most, so from there on the moments are spaced geometrically.
 
-    Raises
-    ------
-    WeightsError : see `obstacle` and `reproduce`; `scored` does not fit the model; the result has another
-        shape, or weights on the way were too large to be scored.
-    GateError : training diverged.
-    DataError : the data was changed while it was in use.
-    LocalIOError : features larger than memory cannot be written.
+    Parameters
+    ----------
+    settings : of the run, with its `val_size`.
+    rows : how many the training file has.
+
+    Attributes
+    ----------
+    rows : how many are trained on in an epoch.
     """
-    settings = receipt_of(model).hyperparameters
-    model.parameters_for(scored)
-    passes = settings.row_passes(len(split.labels))
-    if reason := _too_long(passes):  # the receipt may count fewer rows than there are
-        raise WeightsError(reason, model.path)
-    rows = passes // settings.epochs
-    batches = max(-(-rows // settings.batch_size), 1)
-    kept: dict[int, NDArray[np.float32]] = {}
-    wanted = _spaced(batches * settings.epochs)
 
-    def on_step(done: int, parameters: Callable[[], NDArray[np.float32]]) -> None:
-        if done in wanted:
-            kept[done] = parameters()
+    def __init__(self, settings: Settings, rows: int) -> None:
+        self.rows = settings.row_passes(rows) // settings.epochs
+        self._batch_size = settings.batch_size
+        self._batches = max(-(-self.rows // settings.batch_size), 1)
+        self._last = self._batches * settings.epochs
+        self._wanted = {0, *np.geomspace(1, self._last, MOST_MOMENTS - 1).round().astype(int).tolist()}
+        self._kept: dict[int, NDArray[np.float32]] = {}
 
-    outcome = reproduce(model, split, on_rows, on_step)
-    if outcome.array.shape != model.array.shape:
-        raise WeightsError("training again gave weights of another shape", model.path)
-    kept[batches * settings.epochs] = outcome.array
-    stored, numbers = model.features_of(scored), np.arange(len(scored.labels))
-    moments = []
-    for steps, parameters in kept.items():
-        epochs, rest = divmod(steps, batches)
-        trained_on = epochs * rows + rest * settings.batch_size
-        (loss,), (accuracy,) = cross_entropy_and_accuracy(parameters, stored, scored.labels, numbers)
-        if not np.isfinite(loss):
-            raise WeightsError("weights on the way were too large", model.path, got="logits that overflow")
-        moments.append(Moment(trained_on, trained_on / rows, parameters, float(loss), float(accuracy)))
-    return Replay(tuple(moments), outcome)
+    def on_step(self, done: int, parameters: Callable[[], NDArray[np.float32]]) -> None:
+        """Keep the parameters before a step, if it is the time; see `training.descent.OnStep`."""
+        if done in self._wanted:
+            self._kept[done] = parameters()
 
+    def moments(
+        self, end: NDArray[np.float32], stored: NDArray[np.uint8], labels: NDArray[np.uint8]
+    ) -> tuple[Moment, ...]:
+        """Score what was kept, and the parameters at the end, on all of these rows.
 
-def _spaced(steps: int) -> set[int]:
-    """From 0 to `steps`, at most `MOST_MOMENTS` numbers; a geometric series from 1 on, but for rounding."""
-    return {0, *np.geomspace(1, steps, MOST_MOMENTS - 1).round().astype(int).tolist()}
+        Raises
+        ------
+        WeightsError : parameters so large that a logit overflows.
+        """
+        numbers, moments = np.arange(len(labels)), []
+        for done, parameters in {**self._kept, self._last: end}.items():
+            epochs, rest = divmod(done, self._batches)
+            rows = epochs * self.rows + rest * self._batch_size
+            (loss,), (accuracy,) = cross_entropy_and_accuracy(parameters, stored, labels, numbers)
+            if not np.isfinite(loss):
+                raise WeightsError("weights on the way were too large", got="logits that overflow")
+            moments.append(Moment(rows, rows / self.rows, parameters, float(loss), float(accuracy)))
+        return tuple(moments)

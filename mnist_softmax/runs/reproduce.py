@@ -1,7 +1,6 @@
 """Train again as a receipt says, and compare the result with the weights of the receipt."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from mnist_softmax.errors import WeightsError
 from mnist_softmax.records.receipt import Receipt
 from mnist_softmax.runs.fit import fit
 from mnist_softmax.runs.model import Model
+from mnist_softmax.runs.replay import Keeper, Outcome, Replay, too_long
 from mnist_softmax.training.descent import OnRows, OnStep
 
 #: The largest allowed difference of a weight on other hardware or with other versions, as a fraction of the
@@ -36,34 +36,6 @@ def receipt_of(model: Model) -> Receipt:
         lacks = "no receipt" if model.receipt is None else "the receipt names no data"
         raise WeightsError(lacks, model.path, remedy="only weights that name their data can be trained again")
     return model.receipt
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """Weights compared with the same weights trained again.
-
-    Attributes
-    ----------
-    identical : whether the arrays are equal, byte for byte.
-    array, array_sha256 : the array trained again, and its SHA-256.
-    largest_difference : max|a - b| divided by the largest weight; None if the shapes differ.
-    figures : name -> (in the receipt, trained again), for the loss and the accuracies.
-    versions : name -> (in the receipt, here), for those that differ.
-    faults : the differences beyond the tolerance; empty if the weights were reproduced.
-    """
-
-    identical: bool
-    array: NDArray[np.float32]
-    array_sha256: str
-    largest_difference: float | None
-    figures: dict[str, tuple[float | None, float | None]]
-    versions: dict[str, tuple[str | None, str | None]]
-    faults: list[str]
-
-    @property
-    def word(self) -> str:
-        """The result: "different", "identical" or, within the tolerance, "equal"."""
-        return "different" if self.faults else "identical" if self.identical else "equal"
 
 
 def reproduce(
@@ -105,6 +77,28 @@ def reproduce(
         faults.append(f"weights that differ by up to {difference:.2g} of the largest")
     sha256 = again.receipt.array_sha256
     return Outcome(sha256 == receipt.array_sha256, again.array, sha256, difference, figures, versions, faults)
+
+
+def replay(model: Model, split: Split, scored: Split, on_rows: OnRows = lambda _: None) -> Replay:
+    """Train again as `reproduce` does, and keep the weights of some moments, with their scores on `scored`.
+
+    Raises
+    ------
+    WeightsError : see `reproduce` and `obstacle`; `scored` does not fit the model; the result has another
+        shape, or weights on the way were too large to be scored.
+    GateError : training diverged.
+    DataError : the data was changed while it was in use.
+    LocalIOError : features larger than memory cannot be written.
+    """
+    settings = receipt_of(model).hyperparameters
+    model.parameters_for(scored)
+    keeper = Keeper(settings, len(split.labels))
+    if reason := too_long(keeper.rows * settings.epochs):  # the receipt may count fewer rows than there are
+        raise WeightsError(reason, model.path)
+    outcome = reproduce(model, split, on_rows, keeper.on_step)
+    if outcome.array.shape != model.array.shape:
+        raise WeightsError("training again gave weights of another shape", model.path)
+    return Replay(keeper.moments(outcome.array, model.features_of(scored), scored.labels), outcome)
 
 
 def _check_data(receipt: Receipt, split: Split, path: Path | None) -> None:
