@@ -57,9 +57,9 @@ def command(weights: Path, out: Path, no_replay: bool, data: options.Data, split
 
 def _replayed(model: "Model", data: options.Data, scored: "Split") -> "Replay | str":
     """How the weights formed, or why that cannot be shown; the reason names no path, as the page does not."""
-    from mnist_softmax.runs import replay, reproduce
+    from mnist_softmax.runs import reproduce
 
-    reason = replay.obstacle(model)
+    reason = reproduce.obstacle(model)
     if reason or model.receipt is None:
         return reason
     try:

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +112,12 @@ class Model:
     def features_of(self, split: Split) -> NDArray[np.uint8]:
         """What the model sees of the images of a split: (M, N) uint8. The split must fit the model."""
         return prepare(split.images, split.height, split.width, self.features)
+
+    def images_of(self, split: Split, rows: Any) -> NDArray[np.uint8]:
+        """Rows of a split after the steps that make images, (R, height, width) uint8; `rows` is an index."""
+        chain = steps.of_images(self.features)
+        images = prepare(split.images[rows], split.height, split.width, chain)
+        return images.reshape(-1, split.height, split.width)
 
     def predict_proba(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """The probability of each class, (M, L) float64; rows sum to 1.

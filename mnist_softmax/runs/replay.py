@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_softmax.errors import WeightsError
-from mnist_softmax.runs.model import Model
 from mnist_softmax.scoring.metrics import cross_entropy_and_accuracy
 from mnist_softmax.settings import Settings
 
@@ -73,15 +72,6 @@ class Replay:
 
     moments: tuple[Moment, ...]
     outcome: Outcome
-
-
-def obstacle(model: Model) -> str:
-    """Why a model cannot be replayed, as far as it shows without its data; "" if it may be tried."""
-    if model.receipt is None:
-        return "the weights have no receipt"
-    if model.source is None:
-        return "the receipt names no data"
-    return too_long(model.receipt.rows * model.receipt.hyperparameters.epochs)
 
 
 def too_long(rows: int) -> str:

@@ -79,6 +79,15 @@ def reproduce(
     return Outcome(sha256 == receipt.array_sha256, again.array, sha256, difference, figures, versions, faults)
 
 
+def obstacle(model: Model) -> str:
+    """Why a model cannot be replayed, as far as it shows without its data; "" if it may be tried."""
+    if model.receipt is None:
+        return "the weights have no receipt"
+    if model.source is None:
+        return "the receipt names no data"
+    return too_long(model.receipt.rows * model.receipt.hyperparameters.epochs)
+
+
 def replay(model: Model, split: Split, scored: Split, on_rows: OnRows = lambda _: None) -> Replay:
     """Train again as `reproduce` does, and keep the weights of some moments, with their scores on `scored`.
 

@@ -16,8 +16,7 @@ from mnist_softmax.records.weights import array_sha256
 from mnist_softmax.runs import replay as replaying
 from mnist_softmax.runs.fit import fit
 from mnist_softmax.runs.model import Model
-from mnist_softmax.runs.replay import obstacle
-from mnist_softmax.runs.reproduce import replay
+from mnist_softmax.runs.reproduce import obstacle, replay
 from mnist_softmax.runs.score import evaluate
 from mnist_softmax.scoring.metrics import cross_entropy_and_accuracy
 from mnist_softmax.settings import Settings

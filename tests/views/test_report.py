@@ -1,6 +1,7 @@
 """``mnist-softmax report``: the page as a file. What happens in a browser is in test_report_browser.py."""
 
 import base64
+import hashlib
 import html.parser
 import io
 import json
@@ -61,19 +62,19 @@ def sample(tmp_path_factory: Any) -> Any:
     """A folder with weights trained on the sample, and the report on them."""
     folder = tmp_path_factory.mktemp("sample")
     model = train(open_split("mnist-sample"), epochs=3).save(folder / "weights.npy")
-    html, _ = report_page.render(model, open_split("mnist-sample", "test"))
+    html, _ = report_page.render(model, open_split("mnist-sample", "test"), "it was not asked for")
     (folder / "report.html").write_text(html, encoding="utf-8")
     return folder
 
 
 def test_the_command_writes_the_page_of_the_library(program: Program, sample: Path) -> None:
-    done = program("report", "-o", "again.html", cwd=sample)
+    done = program("report", "--no-replay", "-o", "again.html", cwd=sample)
     assert (done.code, done.err) == (0, "")
     page = sample / "again.html"
     assert page.read_bytes() == (sample / "report.html").read_bytes()
     accuracy = Page(page).json("facts")["accuracy"]
     assert done.out == (
-        f"again.html: accuracy {100 * accuracy:.2f} % on 2000 test rows of mnist-sample; trained again: the same weights; "
+        f"again.html: accuracy {100 * accuracy:.2f} % on 2000 test rows of mnist-sample; "
         f"{page.stat().st_size / 1e6:.1f} MB, open it in a browser\n"
     )
 
@@ -84,10 +85,10 @@ def test_every_figure_is_that_of_eval(program: Program, sample: Path) -> None:
     assert page.json("facts") == facts
     cells = page.having("data-true")
     assert cells == page.having("data-predicted")
-    for cell in cells:
-        count = facts["confusion"][int(cell["data-true"])][int(cell["data-predicted"])]
-        assert cell["aria-label"].endswith(f": {count}")
-    assert len(cells) == 100
+    shown = re.findall(r'data-true="(\d)" data-predicted="(\d)">(.*?)</button>', page.source)
+    for label, predicted, count in shown:
+        assert facts["confusion"][int(label)][int(predicted)] == (0 if count == "·" else int(count))
+    assert len(shown) == len(cells) == 100
     for value in (facts["accuracy"], facts["accuracy_low"], facts["accuracy_high"]):
         assert f"{100 * value:.2f} %" in page.text
     assert f"{facts['log_loss']:.4f}" in page.text
@@ -110,12 +111,18 @@ def test_the_page_is_one_small_file_that_needs_nothing_else(sample: Path) -> Non
         assert word not in style_and_script
     policy = next(a["content"] for a in page.having("http-equiv"))
     assert policy.startswith("default-src 'none'")
+    script = page.source.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.endswith(f"script-src 'sha256-{digest}'")
 
 
 def test_hooks_for_tests_are_where_they_were_promised(sample: Path) -> None:
     page = Page(sample / "report.html")
     by_id = {attributes["id"]: tag for tag, attributes in page.elements if "id" in attributes}
-    assert (by_id["draw"], by_id["clear"]) == ("canvas", "button")
+    kinds = {"draw": "canvas", "clear": "button", "sample": "button", "rival": "select", "answer": "select"}
+    kinds |= {"learn": "button", "unlearn": "button"}
+    assert {name: by_id[name] for name in kinds} == kinds
+    assert "moment" not in by_id  # there is no replay
     lines = page.having("data-class")
     assert [line["data-class"] for line in lines] == [str(k) for k in range(10)]
     assert lines == page.having("data-probability")
@@ -133,8 +140,8 @@ def test_the_weights_in_the_page_are_those_of_the_file(sample: Path) -> None:
     np.testing.assert_array_equal(embedded, np.load(sample / "weights.npy"))
 
 
-def tiles_of(data: Any) -> Any:
-    sheet = data["sheet"]
+def tiles_of(data: Any, sheet: Any = None) -> Any:
+    sheet = sheet or data["digits"]["sheet"]
     picture = Image.open(io.BytesIO(base64.b64decode(sheet["picture"].partition(",")[2])))
     height, width, columns = data["height"], data["width"], sheet["columns"]
     grid = np.asarray(picture).reshape(-1, height, columns, width).swapaxes(1, 2)
@@ -150,10 +157,11 @@ def test_the_digits_of_a_cell_are_the_rows_that_belong_there(
     tiles, images = tiles_of(data), open_split("mnist-sample", "test").images
     confusion = np.zeros((10, 10), int)
     np.add.at(confusion, (table[:, 1].astype(int), table[:, 2].astype(int)), 1)
-    assert set(data["cells"]) == {f"{i},{j}" for i, j in zip(*np.nonzero(confusion), strict=True)}
-    for cell, numbers in data["cells"].items():
+    digits = data["digits"]
+    assert set(digits["cells"]) == {f"{i},{j}" for i, j in zip(*np.nonzero(confusion), strict=True)}
+    for cell, numbers in digits["cells"].items():
         label, predicted = map(int, cell.split(","))
-        rows = [data["rows"][tile] for tile in numbers]
+        rows = [digits["rows"][tile] for tile in numbers]
         assert len(set(rows)) == len(rows) == min(confusion[label, predicted], 60)
         assert (table[rows, 1] == label).all()
         assert (table[rows, 2] == predicted).all()
@@ -181,7 +189,9 @@ def test_the_command_in_the_page_trains_the_same_weights_again(program: Program,
 def test_weights_trained_on_arrays_have_no_command(tmp_path: Path) -> None:
     images, labels = write_folder(tmp_path, "train")
     split = Split.of(images, labels)
-    html, _ = report_page.render(train(split, epochs=1).save(tmp_path / "w.npy"), split)
+    html, _ = report_page.render(
+        train(split, epochs=1).save(tmp_path / "w.npy"), split, "it was not asked for"
+    )
     text = Page(html).text
     assert "54 rows of arrays" in text
     assert "Train it again" not in text
@@ -196,7 +206,11 @@ def test_any_shape_of_data_has_a_report(tmp_path: Path, shape: Any, classes: int
     write_folder(tmp_path / "d", "train", rows=300, classes=classes, **shape)
     write_folder(tmp_path / "d", "test", rows=100, classes=classes, **shape)
     model = train(open_split(data_dir=tmp_path / "d"), lr=0.01, epochs=1, features=features)
-    page = Page(report_page.render(model, open_split(data_dir=tmp_path / "d", split="test"))[0])
+    page = Page(
+        report_page.render(model, open_split(data_dir=tmp_path / "d", split="test"), "it was not asked for")[
+            0
+        ]
+    )
     assert len(page.having("data-class")) == classes
     assert len(page.having("data-true")) == classes**2
     assert len(page.source) < 1_000_000
@@ -280,7 +294,7 @@ def test_every_feature_step_is_known_to_the_page(monkeypatch: pytest.MonkeyPatch
     )
     monkeypatch.setattr(report_page, "PORTED_STEPS", frozenset())
     with pytest.raises(WeightsError, match="the page does not know the weights' features: got deskew"):
-        report_page.render(model, split)
+        report_page.render(model, split, "it was not asked for")
 
 
 def test_png_and_colours_are_what_they_say() -> None:

@@ -52,7 +52,7 @@ def reports(tmp_path_factory: Any) -> Any:
 
 
 def write_page(model: Model, split: Split, path: Path) -> None:
-    html, _ = report_page.render(model, split)
+    html, _ = report_page.render(model, split, "it was not asked for")
     path.write_text(html, encoding="utf-8")
 
 

@@ -3,6 +3,9 @@
 const buttons = [...document.querySelectorAll("[data-true]")];
 const drawDigit = sheetOf(data.digits.sheet);
 
+const counts = buttons.map(button => Number(button.textContent) || 0);
+const countOf = button => counts[buttons.indexOf(button)];
+
 function picture(title) {
   const canvas = document.createElement("canvas");
   canvas.width = data.width;
@@ -20,7 +23,7 @@ async function choose(button) {
   button.setAttribute("aria-pressed", "true");
   const { true: label, predicted } = button.dataset;
   const tiles = data.digits.cells[`${label},${predicted}`] ?? [];
-  const count = Number(button.dataset.count);
+  const count = countOf(button);
   const title = document.createElement("h3"), text = document.createElement("p"), shown = document.createElement("div");
   title.textContent = label === predicted
     ? `${data.names[label]} read right: ${count}`
@@ -51,7 +54,10 @@ async function choose(button) {
 }
 
 buttons.forEach((button, index) => {
+  const { true: label, predicted } = button.dataset;
   button.disabled = false;
+  button.tabIndex = index ? -1 : 0;
+  button.setAttribute("aria-label", `${data.names[label]} read as ${data.names[predicted]}: ${counts[index]}`);
   button.addEventListener("click", () => choose(button));
   button.addEventListener("keydown", event => {
     const arrow = ARROWS[event.key];
@@ -67,12 +73,11 @@ buttons.forEach((button, index) => {
 });
 
 byId("unit").addEventListener("change", event => {
-  const share = event.target.value === "share";
-  for (const button of buttons) {
-    const { count, share: part } = button.dataset;
-    const shown = 100 * part < 9.95 ? (100 * part).toFixed(1) : Math.round(100 * part);
-    button.textContent = count === "0" ? "·" : share ? shown : count;
-  }
+  buttons.forEach((button, index) => {
+    const start = index - index % classes, row = counts.slice(start, start + classes).reduce((a, b) => a + b, 0);
+    const share = 100 * counts[index] / row, rounded = share < 9.95 ? share.toFixed(1) : Math.round(share);
+    button.textContent = counts[index] === 0 ? "·" : event.target.value === "share" ? rounded : counts[index];
+  });
 });
 
 clear();

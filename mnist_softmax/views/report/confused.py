@@ -1,4 +1,4 @@
-"""The page's sections about single images: the confusion matrix, its pairs, the mistakes, and rows to take."""
+"""The page's sections about single images: the confusion matrix, its pairs, mistakes, and rows to take."""
 
 from typing import Any
 
@@ -9,11 +9,10 @@ from mnist_softmax.data.split import Split
 from mnist_softmax.runs.model import Model
 from mnist_softmax.scoring import metrics
 from mnist_softmax.scoring.metrics import Evaluation
-from mnist_softmax.views.report.learned import seen
 from mnist_softmax.views.report.png import png_address
 
-#: The most pixels of the digits behind the confusion matrix, about half a megabyte in the page; and of the rows
-#: for the canvas.
+#: The most pixels of the digits behind the confusion matrix, about half a megabyte in the page, and of the
+#: rows for the canvas.
 _MOST_PIXELS, _MOST_SAMPLE_PIXELS = 1_000_000, 400_000
 #: Rows of the split that the page holds for the canvas.
 _SAMPLES = 400
@@ -44,7 +43,7 @@ def mistakes(model: Model, split: Split, evaluation: Evaluation) -> list[dict[st
             "probability": float(evaluation.probability[row]),
             "picture": png_address(image),
         }
-        for row, image in zip(rows.tolist(), seen(model, split, rows), strict=True)
+        for row, image in zip(rows.tolist(), model.images_of(split, rows), strict=True)
     ]
 
 
@@ -54,7 +53,7 @@ def pairs(model: Model, split: Split, evaluation: Evaluation) -> list[dict[str, 
     for label, predicted, count in metrics.confused_pairs(evaluation.confusion, _MOST_PAIRS):
         rows = np.flatnonzero((split.labels == label) & (evaluation.predicted == predicted))
         surest = rows[np.argsort(-evaluation.probability[rows], kind="stable")][:_MOST_OF_A_PAIR]
-        images = seen(model, split, surest)
+        images = model.images_of(split, surest)
         found.append(
             {
                 "label": label,
@@ -70,9 +69,9 @@ def pairs(model: Model, split: Split, evaluation: Evaluation) -> list[dict[str, 
 
 
 def matrix(confusion: NDArray[np.int64]) -> list[list[dict[str, Any]]]:
-    """The confusion matrix: of each cell the count, its share of the row, and the strength of its colour, 0 to 1.
+    """The confusion matrix, with the strength of each cell's colour, 0 to 1.
 
-    The strength is the share; for mistakes, which are rare, the root of share / largest share.
+    It is the cell's share of the row; for mistakes, which are rare, the root of share / largest share.
     """
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     right = np.eye(len(shares), dtype=bool)
@@ -80,10 +79,10 @@ def matrix(confusion: NDArray[np.int64]) -> list[list[dict[str, Any]]]:
     strengths = np.where(right, shares, np.sqrt(shares / largest))
     return [
         [
-            {"count": int(count), "share": float(share), "strength": round(float(strength), 3)}
-            for count, share, strength in zip(*row, strict=True)
+            {"count": int(count), "strength": round(float(strength), 3)}
+            for count, strength in zip(*row, strict=True)
         ]
-        for row in zip(confusion, shares, strengths, strict=True)
+        for row in zip(confusion, strengths, strict=True)
     ]
 
 
@@ -95,7 +94,7 @@ def digits(model: Model, split: Split, evaluation: Evaluation) -> dict[str, Any]
     for tile, (label, predicted) in enumerate(of_rows):
         cells.setdefault(f"{label},{predicted}", []).append(tile)
     return {
-        "sheet": sheet(seen(model, split, rows)),
+        "sheet": sheet(model.images_of(split, rows)),
         "rows": rows.tolist(),
         "probabilities": [round(float(value), 4) for value in evaluation.probability[rows]],
         "cells": cells,

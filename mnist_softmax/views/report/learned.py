@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_softmax.data.split import Split, one_hot
-from mnist_softmax.features import steps
-from mnist_softmax.features.prepare import prepare
 from mnist_softmax.runs.model import Model
 from mnist_softmax.runs.replay import Moment
 from mnist_softmax.views.pictures import centred, templates
@@ -21,12 +19,6 @@ _MOST_BYTES = 200_000
 _ROWS = 4096
 
 
-def seen(model: Model, split: Split, rows: Any) -> NDArray[np.uint8]:
-    """Rows after the steps that make images, (R, height, width)."""
-    images = prepare(split.images[rows], split.height, split.width, steps.of_images(model.features))
-    return images.reshape(-1, split.height, split.width)
-
-
 def template_addresses(
     parameters: NDArray[np.float32], of_picture: NDArray[np.intp]
 ) -> tuple[list[str], float]:
@@ -36,12 +28,12 @@ def template_addresses(
 
 
 def averages(model: Model, split: Split, classes: int) -> list[str]:
-    """The average image of each class, after the steps that make images, as `data:` addresses; "" for none."""
+    """The average image of each class, as the model sees it, as `data:` addresses; "" where there is none."""
     sums = np.zeros((classes, split.height * split.width))
     counts = np.bincount(split.labels, minlength=classes)
     for start in range(0, len(split.labels), _ROWS):
         rows = slice(start, start + _ROWS)
-        images = seen(model, split, rows).reshape(-1, sums.shape[1])
+        images = model.images_of(split, rows).reshape(-1, sums.shape[1])
         sums += one_hot(split.labels[rows], classes).T @ images
     means = np.round(sums / np.maximum(counts, 1)[:, None]).astype(np.uint8)
     return [
@@ -71,4 +63,3 @@ def moments(found: Sequence[Moment], parameters: NDArray[np.float32]) -> dict[st
             for moment in kept
         ],
     }
-
