@@ -49,6 +49,7 @@ async function choose(button) {
     shown.prepend(average);
   }
   if (button.getAttribute("aria-pressed") !== "true") return; // another one was chosen meanwhile
+  byId("cell").classList.add("chosen");
   byId("cell").replaceChildren(title, text, shown);
   announce(`${title.textContent}. ${text.textContent}`);
 }

@@ -325,9 +325,13 @@ function place(event) {
   return { x: (event.clientX - box.left) * SIDE / box.width, y: (event.clientY - box.top) * SIDE / box.height };
 }
 
-/** Canvas and answer belong on one screen; on a phone the answer may be below it after the first stroke. */
+/** Canvas and answer belong on one screen; on a phone the answer may be below it. */
 function showBoth() {
-  document.querySelector(".try").scrollIntoView({ block: "nearest", behavior: "instant" });
+  const seen = [byId("verdict"), document.querySelector(".win")].every(part => {
+    const box = part?.getBoundingClientRect();
+    return !box || box.top >= 0 && box.bottom <= innerHeight;
+  });
+  if (!seen) document.querySelector(".try").scrollIntoView({ block: "nearest", behavior: "instant" });
 }
 
 /** Another image or drawing: what was chosen for the one before does not hold. */
