@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test lint docs results bench torture clean
+.PHONY: quickstart test lint docs pictures results bench torture clean
 
 quickstart: .venv/runtime  ## get MNIST (or the built-in sample), train, evaluate
 	$(BIN)/mnist-softmax quickstart
@@ -22,6 +22,9 @@ lint: .venv/dev  ## ruff and mypy --strict
 
 docs: .venv/runtime  ## write docs/cli.md from the commands' help
 	$(BIN)/python docs/generate_cli.py
+
+pictures: .venv/pictures  ## draw the pictures of docs/; DATA=DIR, with MNIST's files, adds the report's
+	$(BIN)/python docs/generate_pictures.py $(DATA) $(STEPS)
 
 bench: .venv/bench  ## measure beside the peers, ten minutes; DATA=DIR takes the .gz files from there
 	$(BIN)/python benchmarks/bench.py $(if $(DATA),--from $(DATA))
@@ -48,6 +51,10 @@ clean:  ## remove what make made
 
 .venv/dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+.venv/pictures: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable . --group pictures
 	touch $@
 
 .venv/bench: pyproject.toml | .venv/bin/python
