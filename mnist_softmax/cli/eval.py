@@ -1,5 +1,6 @@
 """``mnist-softmax eval``."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from mnist_softmax.scoring.metrics import Evaluation
 
 
+#: How many pairs of classes stand in for a matrix.
+_MOST_PAIRS = 20
+
+
 @options.command(
     "eval", "Score weights; fail below a gate.", "mnist-softmax eval weights.npy --min-accuracy 0.92"
 )
@@ -23,7 +28,11 @@ if TYPE_CHECKING:
     "--min-accuracy", type=options.FRACTION, help="Exit 7 below this accuracy, a fraction from 0 to 1."
 )
 @click.option("--min-class-recall", type=options.FRACTION, help="Exit 7 if any class's recall is below this.")
-@click.option("--confusion", is_flag=True, help="Print the confusion matrix; its rows are the true classes.")
+@click.option(
+    "--confusion",
+    is_flag=True,
+    help="Print the confusion matrix, or if it is wider than the screen the most confused pairs of classes.",
+)
 @options.path("--predictions", metavar="FILE", help="Write a CSV: row, label, predicted, probability.")
 @options.as_json
 def command(
@@ -77,10 +86,34 @@ def print_scores(scores: dict[str, Any], *, confusion: bool) -> None:
     )
     if confusion:
         output.emit("")
+        _print_confusion(classes, scores["confusion"])
+
+
+def _print_confusion(classes: list[dict[str, Any]], confusion: list[list[int]]) -> None:
+    """Print the matrix, or if it is too wide for the screen the most confused pairs."""
+    import numpy as np
+
+    from mnist_softmax.scoring.metrics import confused_pairs
+
+    labels = [str(entry["label"]) for entry in classes]
+    matrix = output.table(["", *labels], [[a, *b] for a, b in zip(labels, confusion, strict=True)])
+    if max(map(len, matrix)) <= shutil.get_terminal_size().columns:
         output.emit("confusion matrix: a row is the true class, a column the predicted one")
-        labels = [str(entry["label"]) for entry in classes]
-        matrix = zip(labels, scores["confusion"], strict=True)
-        output.emit_table(["", *labels], [[label, *counts] for label, counts in matrix])
+        for line in matrix:
+            output.emit(line)
+        return
+    pairs = confused_pairs(np.array(confusion), _MOST_PAIRS)
+    if not pairs:
+        output.emit("no class was taken for another")
+        return
+    output.emit("the most confused pairs of classes; the whole matrix is in eval --json")
+    output.emit_table(
+        ["true", "predicted", "count", "of the true class"],
+        [
+            [classes[i]["name"], classes[j]["name"], count, output.percent(count / classes[i]["rows"])]
+            for i, j, count in pairs
+        ],
+    )
 
 
 def _write_predictions(path: Path, evaluation: "Evaluation", split: "Split") -> None:

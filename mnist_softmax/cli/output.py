@@ -98,13 +98,22 @@ def emit_json(value: Mapping[str, Any] | bytes) -> None:
 
 
 def emit_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under a header, each column as wide as it needs; the column "name" is left-aligned."""
+    """Print a table, see `table`."""
+    for line in table(header, rows):
+        emit(line)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Rows under a header, each column as wide as it needs; the column "name" is left-aligned."""
     lines = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = zip(header, line, widths, strict=True)
-        text = "  ".join(f"{cell:<{w}}" if name == "name" else f"{cell:>{w}}" for name, cell, w in cells)
-        emit(text.rstrip())
+    return [
+        "  ".join(
+            f"{cell:<{width}}" if name == "name" else f"{cell:>{width}}"
+            for name, cell, width in zip(header, line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
 
 
 def note(text: str) -> None:
@@ -134,14 +143,15 @@ def fail(text: str) -> None:
 _bars: list[Any] = []
 
 
-def _is_terminal() -> bool:
+def is_terminal() -> bool:
+    """Whether stderr is one."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager
 def progress_bar(total: int, what: str, unit: str) -> Iterator[Callable[[int], object]]:
     """Draw a bar on stderr while the block runs, if stderr is a terminal; yields what advances it."""
-    if not _is_terminal():
+    if not is_terminal():
         yield lambda _: None
         return
     from tqdm import tqdm
@@ -169,7 +179,7 @@ def download_bar() -> Iterator[Callable[[str, int, int], None]]:
 
         def report(file: str, so_far: int, total: int) -> None:
             nonlocal name, done, advance
-            if advance is None and not _is_terminal():
+            if advance is None and not is_terminal():
                 note(f"downloading what is not in the cache, beginning with {file} ({total} bytes)")
             if advance is None or file != name or so_far < done:
                 stack.close()

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,39 @@ def test_plain_output_says_the_same_and_the_matrix_stands_only_when_asked_for(
     assert with_matrix.out.startswith(plain.out)
     rows = with_matrix.out.splitlines()[-10:]
     assert [[int(n) for n in row.split()[1:]] for row in rows] == facts["confusion"]
+
+
+def test_a_matrix_wider_than_80_columns_gives_way_to_the_most_confused_pairs(
+    program: Program, tmp_path: Path
+) -> None:
+    write_folder(tmp_path / "d", "train", rows=94, classes=47)
+    write_folder(tmp_path / "d", "test", rows=490, classes=47, seed=1)
+    program("train", "--data-dir", "d", "--epochs", 2)
+    names = [f"class {i}" for i in range(47)]
+    change(tmp_path / "weights.npy", class_names=names)
+    confusion = np.array(json.loads(program("eval", "--json").out)["confusion"])
+    rows = confusion.sum(axis=1)
+    pairs = sorted((-n, i, j) for (i, j), n in np.ndenumerate(confusion) if i != j and n)
+    assert len(pairs) > 20
+    done = program("eval", "--confusion")
+    assert "confusion matrix" not in done.out
+    assert max(map(len, done.out.splitlines()[-21:])) <= 80
+    assert [line.split("  ") for line in squeezed(done.out)[-20:]] == [
+        [names[i], names[j], str(-n), f"{-100 * n / rows[i]:.2f} %"] for n, i, j in pairs[:20]
+    ]
+    assert "confusion matrix" in program("eval", "--confusion", COLUMNS=400).out
+
+
+def squeezed(out: str) -> list[str]:
+    """Lines with two spaces between columns."""
+    return [re.sub("   +", "  ", line.strip()) for line in out.splitlines()]
+
+
+def test_without_mistakes_no_pair_is_confused(program: Program, tmp_path: Path) -> None:
+    write_folder(tmp_path / "d", "train", rows=60, classes=30)
+    write_folder(tmp_path / "d", "test", rows=60, classes=30)
+    program("train", "--data-dir", "d", "--epochs", 100, "--val-size", 0)
+    assert program("eval", "--confusion").out.endswith("\n\nno class was taken for another\n")
 
 
 def test_gates_pass_at_equality_and_print_the_figures_when_missed(program: Program, trained: Path) -> None:
