@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mnist_softmax.cli import options, output
-from mnist_softmax.errors import WeightsError
+from mnist_softmax.cli import inputs, options, output
 
 if TYPE_CHECKING:
     from mnist_softmax.records.receipt import Receipt
@@ -22,19 +21,16 @@ def command(weights: Path, json: bool) -> None:
     With --json the receipt is printed as it is in the file.
     """
     from mnist_softmax.records.receipt import encode
-    from mnist_softmax.runs.model import load
 
-    model = load(weights)
-    if model.receipt is None:
-        raise WeightsError("no receipt", weights, remedy="how these weights were trained is unknown")
+    model, receipt = inputs.load_with_receipt(weights)
     if json:
-        output.emit_json(encode(model.receipt))
+        output.emit_json(encode(receipt))
         return
     rows, classes = model.array.shape
     output.emit(f"{weights}: {rows} x {classes} float32, SHA-256 of the file {model.sha256}")
-    for name, value in _facts(model.receipt):
+    for name, value in _facts(receipt):
         output.emit(f"{name:<24}{value}")
-    for entry in model.receipt.history:
+    for entry in receipt.history:
         output.emit(
             f"{f'epoch {entry.epoch}':<24}loss {entry.running_loss:.4f}"
             + ("" if entry.validation_loss is None else f", validation loss {entry.validation_loss:.4f}")

@@ -9,12 +9,13 @@ import click
 
 from mnist_softmax.cli import output
 from mnist_softmax.cli.options import CONFIG
-from mnist_softmax.errors import UsageError
+from mnist_softmax.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
     from mnist_softmax.cli.options import Data
     from mnist_softmax.data.patience import Patience
     from mnist_softmax.data.split import Source, Split
+    from mnist_softmax.records.receipt import Receipt
     from mnist_softmax.runs.model import Model
 
 
@@ -57,6 +58,21 @@ def load_model(path: Path) -> "Model":
     if model.receipt is None:
         output.warn(f"no receipt in the weights, so they are applied to plain pixels: {path}")
     return model
+
+
+def load_with_receipt(path: Path) -> "tuple[Model, Receipt]":
+    """Read weights for what their receipt says.
+
+    Raises
+    ------
+    WeightsError : they have none.
+    """
+    from mnist_softmax.runs.model import load
+
+    model = load(path)
+    if model.receipt is None:
+        raise WeightsError("no receipt", path, remedy="how these weights were trained is unknown")
+    return model, model.receipt
 
 
 def check_outputs(

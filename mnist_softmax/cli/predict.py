@@ -41,7 +41,8 @@ def command(images: tuple[str, ...], weights: Path, show: bool, json: bool) -> N
     from mnist_softmax.data.split import Source
     from mnist_softmax.features import decode
     from mnist_softmax.runs import score
-    from mnist_softmax.views.show import Screen, digit
+    from mnist_softmax.views.screen import Screen
+    from mnist_softmax.views.show import digit
 
     if show and json:
         raise UsageError("--show and --json exclude each other")

@@ -32,6 +32,22 @@ def _ring(cell: int) -> NDArray[np.intp]:
     return np.where(inside, distance.argmax(axis=0), -1)
 
 
+def smoothed(parameters: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """W with each pixel's weights averaged with its neighbours', 1 2 1 along both axes; B is as it was.
+
+    Weights of pixels are noisy, and few characters cannot show their noise as anything but specks.
+
+    Parameters
+    ----------
+    parameters : (height * width + 1, L), W and B.
+    """
+    W: NDArray[np.float64] = parameters[:-1].astype(np.float64).reshape(height, width, -1)
+    for _ in range(2):  # the rows, then the columns
+        around = np.pad(W, ((1, 1), (0, 0), (0, 0)), mode="edge")
+        W = ((around[:-2] + 2 * W + around[2:]) / 4).swapaxes(0, 1)
+    return np.vstack([W.reshape(parameters[:-1].shape), parameters[-1:]]).astype(np.float32)
+
+
 def centred(parameters: NDArray[np.float32]) -> NDArray[np.float32]:
     """The weights W (N, L) of (N + 1, L) parameters, each less the mean of its feature over the classes.
 

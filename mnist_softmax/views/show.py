@@ -1,11 +1,7 @@
 """What `mnist-softmax show` draws, as lines of text: the weights, a row, the most confident mistakes."""
 
 import math
-import shutil
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TextIO
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +13,7 @@ from mnist_softmax.runs import score
 from mnist_softmax.runs.model import Model
 from mnist_softmax.scoring.metrics import most_confident_mistakes
 from mnist_softmax.views import pictures, terminal
+from mnist_softmax.views.screen import PLAIN_DIGIT, Screen
 
 #: Columns between a digit and its bars, and of the longest bar.
 _GAP, _LONGEST_BAR = 3, 40
@@ -24,44 +21,21 @@ _GAP, _LONGEST_BAR = 3, 40
 _CELL = 4
 #: The most classes with a bar: the most probable ones, and the label.
 _MOST_BARS = 10
-
-
-@dataclass(frozen=True)
-class Screen:
-    """What a stream can show: its style and encoding, its columns and, if it is a terminal, its lines."""
-
-    style: terminal.Style
-    encoding: str | None
-    columns: int
-    lines: float
-
-    @classmethod
-    def of(cls, stream: TextIO, color: str, environment: Mapping[str, str]) -> "Screen":
-        """What a stream can show; `color` and `environment` as in `terminal.style`."""
-        is_terminal, encoding = stream.isatty(), stream.encoding
-        style = terminal.style(color, terminal=is_terminal, encoding=encoding, environment=environment)
-        size = shutil.get_terminal_size()
-        return cls(style, encoding, size.columns, size.lines if is_terminal else math.inf)
-
-    def name(self, text: str) -> str:
-        """A name as this screen can print it."""
-        return terminal.printable(text, self.encoding)
-
-    def sentence(self, text: str) -> list[str]:
-        """A sentence, in as many lines as it needs."""
-        return textwrap.wrap(self.name(text), self.columns)
+#: Columns that weights, noisier than a digit, need in plain characters.
+_PLAIN_WEIGHTS = 39
 
 
 def templates(here: Screen, model: Model, source: Source, height: int, width: int) -> Iterator[str]:
     """The weights of every class."""
     shape = steps.shape(height, width, model.features)
     places = pictures.places(shape, _CELL)
-    drawn, scale = pictures.templates(model.parameters(math.prod(shape)), places)
-    per_row, columns = terminal.layout(
-        len(drawn), *places.shape, captions=1, columns=here.columns, lines=here.lines - 3
-    )
-    marks = ("+ * #", ". - =") if here.style == "plain" else ("orange", "blue")
-    text = f"the weights of each class: {marks[0]} for it, {marks[1]} against it (strongest from {scale:.2g})"
+    parameters, plain, of = model.parameters(math.prod(shape)), here.style == "plain", "each class"
+    if plain and shape == places.shape and min(shape) >= PLAIN_DIGIT:
+        parameters, of = pictures.smoothed(parameters, *shape), f"{of}, smoothed"
+    drawn, scale = pictures.templates(parameters, places)
+    per_row, columns = here.layout(len(drawn), places.shape, 1, heading=3, plain=_PLAIN_WEIGHTS)
+    marks = ("+ # @", ". : -") if plain else ("orange", "blue")
+    text = f"the weights of {of}: {marks[0]} for it, {marks[1]} against it (strongest from {scale:.2g})"
     if len(shape) > 2:
         text += "; a mark on the left of a cell is the left edge of ink there, and so on round the cell"
     yield from here.sentence(text)
@@ -92,7 +66,7 @@ def row(here: Screen, model: Model, split: Split, index: int) -> Iterator[str]:
     S, seen = score.answer(model, split.images[index].reshape(height, width))
     names = [here.name(name) for name in score.class_names(model, split.source)]
     label, said = int(split.labels[index]), int(S.argmax())
-    _, columns = terminal.layout(1, height, width, captions=0, columns=here.columns, lines=here.lines)
+    _, columns = here.layout(1, (height, width), 0)
     picture = terminal.digit(seen, columns, here.style)
     bars = _bars(here, S, names, label, columns)
     yield from here.sentence(f"{split.name} row {index} of {split.source.label}{_after(model)}")
@@ -115,9 +89,7 @@ def mistakes(here: Screen, model: Model, split: Split, limit: int) -> Iterator[s
         return
     names = [here.name(name) for name in score.class_names(model, split.source)]
     rows = most_confident_mistakes(evaluation, split.labels, limit)
-    per_row, columns = terminal.layout(
-        len(rows), split.height, split.width, captions=3, columns=here.columns, lines=here.lines - 3
-    )
+    per_row, columns = here.layout(len(rows), (split.height, split.width), 3, heading=3)
     yield from here.sentence(f"the {len(rows)} most confident of {wrong} mistakes in {what}{_after(model)}")
     yield ""
     blocks = []
@@ -135,7 +107,7 @@ def mistakes(here: Screen, model: Model, split: Split, limit: int) -> Iterator[s
 
 def digit(here: Screen, image: NDArray[np.uint8]) -> list[str]:
     """An image (height, width), with nothing beside it."""
-    _, columns = terminal.layout(1, *image.shape, captions=1, columns=here.columns, lines=here.lines)
+    _, columns = here.layout(1, image.shape, 1)
     return terminal.digit(image, columns, here.style)
 
 

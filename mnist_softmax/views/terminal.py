@@ -14,24 +14,22 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Style = Literal["plain", "256", "truecolour"]
-RGB = tuple[int, int, int]
+Style = Literal["plain", "colour"]
 
 _RESET = "\x1b[0m"
 #: Columns between two pictures.
 _GAP = 1
-#: Pictures with fewer pixels a side are enlarged by a whole factor; none is reduced below half of this.
+#: Pictures with fewer pixels a side are enlarged by a whole factor.
 _COMFORTABLE = 28
 _GREYS = " .:-=+*#%@"
-#: From the strongest weight against a class, through 0, to the strongest for it.
-_SIGNED = "=-. +*#"
-#: Colours of zero, middle and full strength, for a class and against it. Orange and blue can be told apart
-#: without seeing red or green; zero is dark, as in a digit.
-_FOR: tuple[RGB, ...] = ((14, 14, 18), (222, 106, 24), (255, 216, 160))
-_AGAINST: tuple[RGB, ...] = ((14, 14, 18), (32, 106, 222), (176, 216, 255))
-#: The same in xterm's 256 colours, which are too coarse to mix.
-_FOR_256 = (233, 52, 94, 130, 172, 208, 215)
-_AGAINST_256 = (233, 17, 24, 25, 32, 33, 75)
+#: From the strongest weight against a class, through 0, to the strongest for it, which has the most ink.
+_SIGNED = "-:. +#@"
+#: The same for a class and against it, from zero on, in xterm's 256 colours. The steps of CIE lightness are
+#: even: about 6, 27, 47, 68, 88. Orange and blue can be told apart without seeing red or green; zero is dark,
+#: as in a digit.
+_FOR = (233, 88, 130, 208, 223)
+_AGAINST = (233, 20, 27, 39, 189)
+_LEVELS = "▁▂▃▄▅▆▇█"
 _EIGHTHS = ("", *"▏▎▍▌▋▊▉")
 _BAR, _STRONG_BAR = 244, 208  # xterm's grey and orange, visible on white and on black
 
@@ -45,14 +43,13 @@ def style(choice: str, *, terminal: bool, encoding: str | None, environment: Map
         NO_COLOR (https://no-color.org) is set or TERM is missing or "dumb".
     terminal : whether the stream is one.
     encoding : of the stream; if it lacks block characters, the style is "plain".
-    environment : NO_COLOR, TERM, and COLORTERM, which says whether 24-bit colours are understood.
+    environment : NO_COLOR and TERM.
     """
     term = environment.get("TERM", "dumb")
     automatic = terminal and not environment.get("NO_COLOR") and term != "dumb"
     if choice == "never" or (choice == "auto" and not automatic) or not _can_encode("▀█▏", encoding):
         return "plain"
-    deep = environment.get("COLORTERM") in {"truecolor", "24bit"} or term.endswith("-direct")
-    return "truecolour" if deep else "256"
+    return "colour"
 
 
 def _can_encode(text: str, encoding: str | None) -> bool:
@@ -88,9 +85,8 @@ def digit(picture: NDArray[np.uint8], width: int, style: Style) -> list[str]:
     def cell(value: float) -> str:
         if style == "plain":
             return _GREYS[min(int(value * len(_GREYS) / 256), len(_GREYS) - 1)]
-        if style == "256":  # black, white, and 24 greys 8, 18, ... 238 between them
-            return f"5;{16 if value < 4 else 231 if value > 246 else 232 + min(23, round((value - 8) / 10))}"
-        return "2;{0};{0};{0}".format(round(value))
+        # Black, white, and 24 greys 8, 18, ... 238 between them.
+        return str(16 if value < 4 else 231 if value > 246 else 232 + min(23, round((value - 8) / 10)))
 
     return _picture(picture, width, style, cell)
 
@@ -98,7 +94,7 @@ def digit(picture: NDArray[np.uint8], width: int, style: Style) -> list[str]:
 def template(picture: NDArray[Any], scale: float, width: int, style: Style) -> list[str]:
     """A picture (H, W) of weights, as lines of exactly `width` columns.
 
-    Orange or ``+*#`` above 0, blue or ``.-=`` below; at full strength from `scale` on.
+    Orange or ``+#@`` above 0, blue or ``.:-`` below; at full strength from `scale` on.
     """
 
     def cell(value: float) -> str:
@@ -106,23 +102,14 @@ def template(picture: NDArray[Any], scale: float, width: int, style: Style) -> l
         if style == "plain":
             middle = len(_SIGNED) // 2
             return _SIGNED[middle + round(middle * strength)]
-        if style == "256":
-            numbers = _FOR_256 if strength > 0 else _AGAINST_256
-            return f"5;{numbers[round(abs(strength) * (len(numbers) - 1))]}"
-        return "2;{};{};{}".format(*_mixed(_FOR if strength > 0 else _AGAINST, abs(strength)))
+        colours = _FOR if strength > 0 else _AGAINST
+        return str(colours[round(abs(strength) * (len(colours) - 1))])
 
     return _picture(picture, width, style, cell)
 
 
-def _mixed(colours: Sequence[RGB], share: float) -> tuple[int, ...]:
-    """The colour at the fraction `share`, from 0 to 1, of the way through some colours."""
-    first = min(int(share * (len(colours) - 1)), len(colours) - 2)
-    part = share * (len(colours) - 1) - first
-    return tuple(round(a + part * (b - a)) for a, b in zip(colours[first], colours[first + 1], strict=True))
-
-
 def _picture(picture: NDArray[Any], width: int, style: Style, cell: Callable[[float], str]) -> list[str]:
-    """A picture (H, W) as lines; `cell` gives a value's character, or in colour the end of its SGR code."""
+    """A picture (H, W) as lines; `cell` gives a value's character or the number of its colour."""
     height = _height(picture.shape[0], picture.shape[1], width)
     if style == "plain":
         return ["".join(map(cell, row)) for row in resized(picture, math.ceil(height / 2), width).tolist()]
@@ -146,7 +133,7 @@ def _half_blocks(upper: Sequence[str], lower: Sequence[str]) -> str:
     """
     text, last = "", ""
     for above, below in zip(upper, lower, strict=True):
-        code = f"\x1b[38;{above};{f'48;{below}' if below else '49'}m"
+        code = f"\x1b[38;5;{above};{f'48;5;{below}' if below else '49'}m"
         text += ("" if code == last else code) + "▀"
         last = code
     return text + _RESET
@@ -162,6 +149,25 @@ def bar(fraction: float, width: int, style: Style, *, strong: bool = False) -> s
     eighths = round(fraction * width * 8)
     text = "█" * (eighths // 8) + _EIGHTHS[eighths % 8]
     return f"\x1b[38;5;{_STRONG_BAR if strong else _BAR}m{text}{_RESET}" if text else ""
+
+
+def sparkline(values: Sequence[float | None], columns: int, encoding: str | None) -> str:
+    """A character per value, the lowest for the least and the highest for the greatest, a space for None.
+
+    Equal values are in the middle. Of more values than `columns` evenly spaced ones are shown.
+    """
+    count = min(len(values), columns)
+    shown = [values[round(i * (len(values) - 1) / max(1, count - 1))] for i in range(count)]
+    halves = [None if v is None else v / 2 for v in shown]  # the difference of whole ones may overflow
+    least = min((half for half in halves if half is not None), default=0.0)
+    span = max((half for half in halves if half is not None), default=0.0) - least
+    levels = _LEVELS if _can_encode(_LEVELS, encoding) else _GREYS[1:]
+
+    def level(half: float) -> str:
+        share = (half - least) / span if span else 0.5
+        return levels[min(int(share * len(levels)), len(levels) - 1)]
+
+    return "".join(" " if half is None else level(half) for half in halves)
 
 
 def columns_of(text: str) -> int:
@@ -193,24 +199,27 @@ def fitted(text: str, width: int) -> str:
 
 
 def layout(
-    count: int, height: int, width: int, *, captions: int, columns: int, lines: float
+    count: int, height: int, width: int, *, captions: int, columns: int, lines: float, legible: int
 ) -> tuple[int, int]:
     """How to lay out `count` pictures of height x width pixels.
 
     The largest size with which all fit into `lines`, up to one column per pixel, or more if the picture is
-    small. If none fits, the smallest that is still legible.
+    small or would not be legible. If none fits, the smallest that is legible.
 
     Parameters
     ----------
     captions : lines under each picture.
     columns, lines : the available space.
+    legible : the columns that a picture needs, or in a tall one the rows of pixels.
 
     Returns
     -------
     Pictures in a row, and the columns of each.
     """
-    largest = min(width * max(1, _COMFORTABLE // max(height, width)), columns)
-    smallest = min(largest, _COMFORTABLE // 2)
+    side = max(height, width)
+    factor = max(legible, _COMFORTABLE) // side
+    largest = min(width * factor if factor > 1 else max(width, legible * width // side), columns)
+    smallest = min(largest, legible)
     for size in range(largest, smallest - 1, -1):
         per_row = max(1, min(count, (columns + _GAP) // (size + _GAP)))
         rows = math.ceil(count / per_row)

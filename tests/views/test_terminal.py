@@ -17,18 +17,16 @@ CORNERS = np.array([[255, 0], [0, 255]], np.uint8)
 @pytest.mark.parametrize(
     ("choice", "is_terminal", "encoding", "environment", "expected"),
     [
-        ("auto", True, "utf-8", {"TERM": "xterm-256color"}, "256"),
-        ("auto", True, "utf-8", {"TERM": "xterm", "COLORTERM": "truecolor"}, "truecolour"),
-        ("auto", True, "utf-8", {"TERM": "xterm-direct"}, "truecolour"),
+        ("auto", True, "utf-8", {"TERM": "xterm-256color"}, "colour"),
         ("auto", True, "utf-8", {"TERM": "xterm", "NO_COLOR": "1"}, "plain"),
-        ("auto", True, "utf-8", {"TERM": "xterm", "NO_COLOR": ""}, "256"),
+        ("auto", True, "utf-8", {"TERM": "xterm", "NO_COLOR": ""}, "colour"),
         ("auto", True, "utf-8", {"TERM": "dumb"}, "plain"),
         ("auto", True, "utf-8", {}, "plain"),
         ("auto", True, "cp437", {"TERM": "xterm"}, "plain"),
         ("auto", True, "cp1252", {"TERM": "xterm"}, "plain"),
         ("auto", True, None, {"TERM": "xterm"}, "plain"),
         ("auto", False, "utf-8", {"TERM": "xterm"}, "plain"),
-        ("always", False, "utf-8", {"NO_COLOR": "1"}, "256"),
+        ("always", False, "utf-8", {"NO_COLOR": "1"}, "colour"),
         ("always", True, "ascii", {"TERM": "xterm"}, "plain"),
         ("never", True, "utf-8", {"TERM": "xterm"}, "plain"),
     ],
@@ -63,20 +61,18 @@ def test_resizing_a_tall_picture_takes_memory_and_time_in_proportion() -> None:
 
 
 def test_a_cell_in_colour_is_its_upper_pixel_on_its_lower_one() -> None:
-    white_on_black = "\x1b[38;2;255;255;255;48;2;0;0;0m▀"
-    black_on_white = "\x1b[38;2;0;0;0;48;2;255;255;255m▀"
-    assert terminal.digit(CORNERS, 2, "truecolour") == [white_on_black + black_on_white + "\x1b[0m"]
-    assert terminal.digit(CORNERS, 2, "256") == ["\x1b[38;5;231;48;5;16m▀\x1b[38;5;16;48;5;231m▀\x1b[0m"]
+    white_on_black, black_on_white = "\x1b[38;5;231;48;5;16m▀", "\x1b[38;5;16;48;5;231m▀"
+    assert terminal.digit(CORNERS, 2, "colour") == [white_on_black + black_on_white + "\x1b[0m"]
 
 
 def test_the_last_line_of_an_odd_height_leaves_the_lower_half_alone() -> None:
-    lines = terminal.digit(np.full((3, 2), 255, np.uint8), 2, "truecolour")
-    assert lines[1] == "\x1b[38;2;255;255;255;49m▀▀\x1b[0m"
+    lines = terminal.digit(np.full((3, 2), 255, np.uint8), 2, "colour")
+    assert lines[1] == "\x1b[38;5;231;49m▀▀\x1b[0m"
 
 
 @pytest.mark.parametrize("value", [*range(0, 256, 5), 4, 247, 255])
 def test_the_greys_of_256_colours_are_near(value: int) -> None:
-    number = int(terminal.digit(np.full((1, 1), value, np.uint8), 1, "256")[0].split(";")[2])
+    number = int(terminal.digit(np.full((1, 1), value, np.uint8), 1, "colour")[0].split(";")[2])
     shown = {16: 0, 231: 255}.get(number, 8 + 10 * (number - 232))
     assert abs(shown - value) <= 8
     assert number in {16, 231} or 232 <= number <= 255
@@ -87,18 +83,39 @@ def test_plain_characters_are_denser_where_a_digit_is_whiter() -> None:
     assert terminal.digit(picture, 10, "plain") == [" .:-=+*#%@"]
 
 
-def test_weights_for_and_against_cannot_be_mistaken() -> None:
-    weights = np.array([[-4.0, -2.0, -1.0, 0, 1.0, 2.0, 4.0]] * 2)
-    assert terminal.template(weights, 2.0, 7, "plain") == ["==- *##"]
-    colours = re.findall(r"38;2;(\d+);(\d+);(\d+);", terminal.template(weights, 2.0, 7, "truecolour")[0])
-    reds_and_blues = [(int(red), int(blue)) for red, _, blue in colours]
-    assert all(blue > red for red, blue in reds_and_blues[:2])
-    assert all(red > blue for red, blue in reds_and_blues[-2:])
-    brightness = [sum(map(int, colour)) for colour in colours]
-    assert brightness.index(min(brightness)) == len(brightness) // 2
+def test_plain_weights_for_a_class_have_more_ink_than_those_against_it() -> None:
+    weights = np.array([[-4.0, -2.0, -4 / 3, -2 / 3, 0, 2 / 3, 4 / 3, 2.0, 4.0]] * 2)
+    assert terminal.template(weights, 2.0, 9, "plain") == ["--:. +#@@"]
 
 
-@pytest.mark.parametrize("style", ["plain", "256", "truecolour"])
+def lab(number: int) -> Any:
+    """CIE L*a*b* of one of xterm's colours, from 16 on, as xterm's 256colres.h and sRGB have them."""
+    steps, grey = (0, 95, 135, 175, 215, 255), 8 + 10 * (number - 232)
+    n = number - 16
+    levels = [grey] * 3 if number >= 232 else [steps[n // 36], steps[n // 6 % 6], steps[n % 6]]
+    c = np.array(levels) / 255
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = to_xyz @ linear / (0.9505, 1, 1.089)  # the white of D65
+    x, y, z = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_weights_in_colour_grow_lighter_in_even_steps_and_their_signs_are_far_apart() -> None:
+    strengths = np.arange(-4, 5) / 4
+    line = terminal.template(np.tile(strengths, (2, 1)), 1.0, 9, "colour")[0]
+    colours = np.array([lab(int(number)) for number in re.findall(r"38;5;(\d+)", line)])
+    against, zero, favour = colours[3::-1], colours[4], colours[5:]
+    for ramp in (against, favour):
+        steps = np.diff([zero[0], *ramp[:, 0]])
+        assert np.abs(steps - 20).max() < 2
+    np.testing.assert_allclose(against[:, 0], favour[:, 0], atol=3)
+    # Orange against blue: apart along b*, which those who do not see red or green see.
+    assert (favour[:, 2] - against[:, 2]).min() > 40
+    assert (np.linalg.norm(favour - against, axis=1) > 40).all()
+
+
+@pytest.mark.parametrize("style", ["plain", "colour"])
 def test_weights_that_are_all_zero_are_drawn_as_nothing(style: terminal.Style) -> None:
     drawn, scale = pictures.templates(np.zeros((17, 3), np.float32), pictures.places((4, 4), 4))
     assert scale == 0
@@ -120,7 +137,21 @@ def test_templates_show_what_tells_the_classes_apart() -> None:
     assert np.abs(drawn).max() >= scale > np.abs(drawn).mean()
 
 
-@pytest.mark.parametrize("style", ["plain", "256", "truecolour"])
+def test_smoothing_spreads_a_weight_over_its_neighbours_and_leaves_the_bias() -> None:
+    parameters = np.zeros((21, 2), np.float32)
+    parameters[7, 1], parameters[20] = 16, (3, 4)
+    smooth = pictures.smoothed(parameters, 4, 5)
+    assert smooth.dtype == np.float32
+    np.testing.assert_array_equal(smooth[20], (3, 4))
+    assert not smooth[:20, 0].any()
+    picture = np.zeros((4, 5))
+    picture[:3, 1:4] = [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+    np.testing.assert_array_equal(smooth[:20, 1].reshape(4, 5), picture)
+    flat = np.full((21, 2), 3e38, np.float32)
+    np.testing.assert_array_equal(pictures.smoothed(flat, 4, 5), flat)
+
+
+@pytest.mark.parametrize("style", ["plain", "colour"])
 @pytest.mark.parametrize("shape", [(28, 28), (8, 8), (64, 64), (3, 50), (50, 3), (1, 1)])
 @pytest.mark.parametrize("width", [1, 7, 28])
 def test_a_picture_has_exactly_the_width_asked_for(style: terminal.Style, shape: Any, width: int) -> None:
@@ -137,7 +168,33 @@ def test_a_picture_has_exactly_the_width_asked_for(style: terminal.Style, shape:
 )
 def test_bars_are_as_long_as_the_fraction(fraction: float, plain: str, block: str) -> None:
     assert terminal.bar(fraction, 8, "plain") == plain
-    assert SGR.sub("", terminal.bar(fraction, 8, "256")) == block
+    assert SGR.sub("", terminal.bar(fraction, 8, "colour")) == block
+
+
+@pytest.mark.parametrize(
+    ("values", "columns", "blocks", "ascii_"),
+    [
+        (range(8), 80, "▁▂▃▄▅▆▇█", ".:-=*#%@"),
+        (range(9), 80, "▁▂▃▄▅▆▇██", ".:-=+*#%@"),
+        ([0.9, 0.5, 0.4, 0.4], 80, "█▂▁▁", "@:.."),
+        ([1.0, None, 3.0], 80, "▁ █", ". @"),
+        ([2.5], 80, "▅", "+"),
+        ([7.0] * 3, 80, "▅▅▅", "+++"),
+        ([0.0, 5e-324], 80, "▅▅", "++"),
+        ([-1.7e308, 0.0, 1.7e308], 80, "▁▅█", ".+@"),
+        ([None, None], 80, "  ", "  "),
+        ([], 80, "", ""),
+        (range(100_000), 8, "▁▂▃▄▅▆▇█", None),
+        ([5, 0, 0, 0, 9], 2, "▁█", ".@"),
+        (range(5), 1, "▅", "+"),
+    ],
+)
+def test_a_sparkline_rises_and_falls_with_its_values(
+    values: Any, columns: int, blocks: str, ascii_: str | None
+) -> None:
+    assert terminal.sparkline(values, columns, "utf-8") == blocks
+    for encoding in ("ascii", "cp1252", None) if ascii_ is not None else ():
+        assert terminal.sparkline(values, columns, encoding) == ascii_
 
 
 @pytest.mark.parametrize(
@@ -170,7 +227,9 @@ def test_names_can_be_printed_and_hold_no_codes() -> None:
 )
 def test_a_layout_fits_the_columns_and_the_lines_where_it_can(columns: int, lines: Any, picture: Any) -> None:
     count, height, width = picture
-    per_row, size = terminal.layout(count, height, width, captions=1, columns=columns, lines=lines)
+    per_row, size = terminal.layout(
+        count, height, width, captions=1, columns=columns, lines=lines, legible=14
+    )
     assert 1 <= per_row <= count
     assert per_row * size + per_row - 1 <= columns
     assert size >= min(14, width, columns)
@@ -178,10 +237,26 @@ def test_a_layout_fits_the_columns_and_the_lines_where_it_can(columns: int, line
         assert size == min(columns, width * max(1, 28 // max(height, width)))
 
 
-def test_ten_digits_fit_a_terminal_of_80_by_24_and_are_whole_in_a_large_one() -> None:
-    assert terminal.layout(10, 28, 28, captions=1, columns=80, lines=21) == (5, 15)
-    assert terminal.layout(10, 28, 28, captions=1, columns=200, lines=47) == (5, 28)
-    assert terminal.layout(10, 8, 8, captions=1, columns=200, lines=47) == (5, 24)
+@pytest.mark.parametrize(
+    ("side", "columns", "lines", "legible", "expected"),
+    [
+        (28, 80, 21, 14, (5, 15)),  # ten fit a terminal of 80 x 24,
+        (28, 200, 47, 14, (5, 28)),  # are whole in a large one,
+        (8, 200, 47, 14, (5, 24)),  # and larger than they are if they are small.
+        (28, 80, 21, 39, (2, 39)),
+        (28, 80, float("inf"), 39, (2, 39)),
+        (28, 30, float("inf"), 39, (1, 30)),
+        (8, 80, 21, 39, (2, 32)),
+        (64, 80, 21, 39, (2, 39)),
+        (64, 80, float("inf"), 39, (1, 64)),
+    ],
+)
+def test_pictures_are_as_large_as_they_fit_and_never_too_small_to_see(
+    side: int, columns: int, lines: float, legible: int, expected: tuple[int, int]
+) -> None:
+    assert expected == terminal.layout(
+        10, side, side, captions=1, columns=columns, lines=lines, legible=legible
+    )
 
 
 def test_blocks_stand_side_by_side_whatever_their_height() -> None:
