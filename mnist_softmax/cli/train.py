@@ -1,5 +1,7 @@
 """``mnist-softmax train``."""
 
+import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +49,7 @@ def command(
     """Train softmax regression by minibatch gradient descent.
 
     The receipt in the weights file records the features, and every command that reads the weights applies
-    them.
+    them. On a terminal the run ends with sparklines of loss and accuracy; show --history draws them again.
 
     Every option can also be set in a config file or by an environment variable, such as
     MNIST_SOFTMAX_TRAIN_LR=0.1. The command line wins over the environment, and that over the file.
@@ -98,8 +100,19 @@ def train_and_report(
             on_rows=advance,
             notify=output.warn,
         )
+    if output.is_terminal() and settings.epochs > 1:
+        _draw_history(model)
     _report(model, split, time.perf_counter() - started, as_json=as_json)
     return model
+
+
+def _draw_history(model: "Model") -> None:
+    from mnist_softmax.views.history import history
+    from mnist_softmax.views.screen import Screen
+
+    assert model.receipt is not None
+    for line in history(Screen.of(sys.stderr, "never", os.environ), model.receipt):
+        output.note(line)
 
 
 def _report(model: "Model", split: "Split", seconds: float, *, as_json: bool) -> None:

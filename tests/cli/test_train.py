@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli.receipts import receipt_of
+from cli.streams import run_on_terminal
 from conftest import IMAGE_NAMES, LABEL_NAMES, Program, clean_environment, run_here, write_folder
 
 from mnist_softmax import softmax
@@ -44,6 +46,23 @@ def test_train_then_eval_works_with_nothing_said(program: Program, tmp_path: Pat
     assert scored.code == 0
     assert "2000 test rows of mnist-sample" in scored.out
     assert float(scored.out.split()[1]) > 88
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals")
+def test_on_a_terminal_the_run_ends_with_sparklines(tmp_path: Path, small_folder: Path) -> None:
+    arguments = ("train", "--data-dir", small_folder, "--epochs")
+    seen = run_on_terminal(*arguments, 3, cwd=tmp_path, stream="stderr")
+    assert [line.split(" ")[0] for line in seen.beside.splitlines()] == ["weights.npy:"]
+    assert "\x1b[38" not in seen.terminal
+    last = seen.lines[-3:]
+    assert [line[:21].rstrip() for line in last] == [
+        *("training loss", "validation loss", "validation accuracy"),
+    ]
+    assert all(len(re.findall("[▁▂▃▄▅▆▇█]{3}", line)) == 1 for line in last)
+    history = load(tmp_path / "weights.npy").receipt.history  # type: ignore[union-attr]
+    assert f"{history[0].running_loss:#.4g} to {history[2].running_loss:#.4g}" in last[0]
+    one = run_on_terminal(*arguments, 1, cwd=tmp_path, stream="stderr")
+    assert "training loss" not in one.terminal
 
 
 def test_json_has_the_keys_of_the_design_and_exact_figures(
