@@ -26,6 +26,7 @@ from mnist_softmax.data.open import open_split
 from mnist_softmax.features import normalize
 from mnist_softmax.features.deskew import deskew, shear_and_centre
 from mnist_softmax.runs.fit import train
+from mnist_softmax.runs.reproduce import replay
 from mnist_softmax.views.report import page
 
 #: A 5 of the sample's test rows of which the model is not sure, and a slanting digit to photograph.
@@ -179,7 +180,8 @@ def screenshot(folder: Path, features: Sequence[str]) -> None:
     from playwright.sync_api import sync_playwright
 
     model = train(open_split(data_dir=folder), features=features)
-    html, _ = page.render(model, open_split(split="test", data_dir=folder))
+    test = open_split(split="test", data_dir=folder)
+    html, _ = page.render(model, test, replay(model, open_split(data_dir=folder), test))
     chromium = os.environ.get("MNIST_SOFTMAX_TEST_CHROMIUM", "/usr/bin/chromium")
     with sync_playwright() as started, tempfile.TemporaryDirectory() as temporary:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
