@@ -172,7 +172,7 @@ THREE = [
     for a in np.linspace(first, last, 25)
 ]
 #: Size of the screenshot in pixels.
-SCREEN = (1180, 1320)
+SCREEN = (1180, 1235)
 
 
 def screenshot(folder: Path, features: Sequence[str]) -> None:

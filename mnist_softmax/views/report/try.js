@@ -210,6 +210,7 @@ function showDuel() {
   }
   const a = answer.label, S = answer.probabilities;
   if (!rivalChosen || Number(rival.value) === a) rival.value = ranked(S).indexOf(1);
+  [...rival.options].forEach((option, k) => { option.disabled = k === a; }); // so that arrow keys pass over it
   const b = Math.max(Number(rival.value), 0), count = answer.features.length;
   const spoke = Float64Array.from(answer.features, (x, n) => x / 255 * (W[n * classes + a] - W[n * classes + b]));
   paintSigned(byId("spoke"), n => spoke[n], largest(spoke));
