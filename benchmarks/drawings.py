@@ -13,7 +13,7 @@ write with a mouse, not a sample of people: differences between weights say more
 
 import argparse
 import base64
-import os
+import io
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from look import CHROMIUM
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from mnist_softmax.scoring.mcnemar import mcnemar
 from mnist_softmax.scoring.metrics import wilson_interval
 
 Points = NDArray[np.float64]
-CHROMIUM = os.environ.get("MNIST_SOFTMAX_TEST_CHROMIUM", "/usr/bin/chromium")
 SEED = 0
 #: Drawings of each digit in each style.
 EACH = 3
@@ -162,20 +162,32 @@ def drawing(rng: np.random.Generator, skeleton: str, style: Style) -> list[list[
     return [evenly(corner + scale * (stroke - low), style.step / 280).tolist() for stroke in strokes]
 
 
-#: Draws as the page's listeners do when a mouse does, which moves by whole pixels; returns the grey levels.
+READ = "levels => mnistSoftmax.read(Uint8Array.from(atob(levels), c => c.charCodeAt(0)), 280, 280).label"
+
+
+#: Sends the events of a mouse, which moves by whole pixels; returns the canvas as a PNG.
 DRAW = """strokes => {
-    clear();
+    const canvas = document.getElementById("draw");
+    canvas.setPointerCapture = () => {}; // there is no such mouse to capture
+    document.getElementById("clear").click();
     const box = canvas.getBoundingClientRect();
     for (const points of strokes) {
-        const path = points.map(([x, y]) => place({
-            clientX: Math.round(box.left + x * box.width), clientY: Math.round(box.top + y * box.height),
+        const send = (type, [x, y]) => canvas.dispatchEvent(new PointerEvent(type, {
+            pointerId: 1,
+            clientX: Math.round(box.left + x * box.width),
+            clientY: Math.round(box.top + y * box.height),
         }));
-        path.forEach((to, i) => stroke(path[Math.max(i - 1, 0)], to));
+        points.forEach((point, i) => send(i ? "pointermove" : "pointerdown", point));
+        send("pointerup", points.at(-1));
     }
-    say();
-    return btoa(Array.from(greyOfCanvas(), level => String.fromCharCode(level)).join(""));
+    return canvas.toDataURL();
 }"""
-READ = "levels => mnistSoftmax.read(Uint8Array.from(atob(levels), c => c.charCodeAt(0)), 280, 280).label"
+
+
+def draw(page: Page, strokes: list[list[list[float]]]) -> str:
+    """Draw on the canvas; return its grey levels in base 64."""
+    png = io.BytesIO(base64.b64decode(page.evaluate(DRAW, strokes).partition(",")[2]))
+    return base64.b64encode(Image.open(png).convert("L").tobytes()).decode()
 
 
 def sheet(pictures: list[str]) -> Image.Image:
@@ -205,11 +217,11 @@ def main() -> None:
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for path in arguments.reports:
-            page = browser.new_page(viewport={"width": 1200, "height": 1200})
+            page = browser.new_page(viewport={"width": 1200, "height": 1200}, reduced_motion="reduce")
             page.on("console", lambda message: print(f"console: {message.text}"))
             page.on("pageerror", lambda error: print(f"error: {error}"))
             page.goto(path.absolute().as_uri())
-            pictures = pictures or [page.evaluate(DRAW, strokes) for strokes in drawings]
+            pictures = pictures or [draw(page, strokes) for strokes in drawings]
             said = answers[path.stem] = np.array([page.evaluate(READ, picture) for picture in pictures])
             accuracy = page.evaluate("JSON.parse(document.getElementById('facts').textContent).accuracy")
             page.close()
