@@ -26,7 +26,7 @@ docs: .venv/runtime  ## write docs/cli.md from the commands' help
 pictures: .venv/pictures  ## draw the pictures of docs/; DATA=DIR, with MNIST's files, adds the report's
 	$(BIN)/python docs/generate_pictures.py $(DATA) $(STEPS)
 
-bench: .venv/bench  ## measure beside the peers, ten minutes; DATA=DIR takes the .gz files from there
+bench: .venv/bench  ## measure beside the peers, and the page in Chromium, ten minutes; DATA=DIR takes the .gz files from there
 	$(BIN)/python benchmarks/bench.py $(if $(DATA),--from $(DATA))
 
 results: .venv/runtime  ## train and score every config, write docs/results.md; DATA=DIR as for bench
@@ -58,5 +58,5 @@ clean:  ## remove what make made
 	touch $@
 
 .venv/bench: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable . --group bench
+	$(BIN)/python -m pip install --quiet --editable '.[report]' --group bench
 	touch $@

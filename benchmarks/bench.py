@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 
 from interleave import HERE, Peer, interleaved, machine, ratios
+from look import CHROMIUM
 
 from mnist_softmax import blas
 
@@ -292,6 +293,22 @@ def reaching_a_loss(folder: Path, rounds: int) -> list[Row]:
     ]
 
 
+def looking(cache: Path) -> list[Row]:
+    """Milliseconds of one look of the page at a drawing, on pixels and with both feature steps."""
+    weights, report = cache.parent / "page.npy", cache.parent / "page.html"
+    data: Command = ["--dataset", "mnist", "--cache-dir", cache, "--out"]
+    rows = []
+    for name, features in (("pixels", []), ("deskew,directions", ["--features", "deskew,directions"])):
+        _say(f"the page, {name}")
+        _timed([*PROGRAM, "train", *features, *data, weights])
+        _timed([*PROGRAM, "report", weights, "--no-replay", *data, report])
+        low, middle, high = map(float, _timed([sys.executable, HERE / "look.py", report])[1].split())
+        rows.append(
+            Row(f"one look of the page at a drawing, {name}", (low, middle, high), digits=1, unit=" ms")
+        )
+    return rows
+
+
 def _table(rows: Sequence[Row]) -> list[str]:
     head = ["| figure | min | median | max | asked: at most | aim |", "|---|---|---|---|---|---|"]
     return [*head, *(row.markdown() for row in rows)]
@@ -319,10 +336,13 @@ def measure(source: Path | None, rounds: int) -> str:
     # Some environments set these, which slow current NumPy, or keep Python from storing compiled modules.
     for variable in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(variable, None)
+    if not Path(CHROMIUM).exists():
+        sys.exit(f"{CHROMIUM} is missing: install Chromium, or name it with MNIST_SOFTMAX_TEST_CHROMIUM")
     with _prepared(source) as (folder, earlier, caches):
         rows, versions = epochs(folder, earlier, rounds, {})
         rows += whole_commands(folder, caches, earlier, rounds)
         rows += reaching_a_loss(folder, 3)
+        rows += looking(caches["ours"])
         of_networks, accuracies = networks(folder, caches["ours"], 3)
         lines = [
             *_table([*rows, *of_networks]),
