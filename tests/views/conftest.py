@@ -25,8 +25,7 @@ def open_page(browser: Any) -> Any:
     wrong: Any = []
 
     def opened(path: Path, **options: Any) -> Any:
-        # Without smooth scrolling, which moves the canvas from under the mouse.
-        context = browser.new_context(**{"reduced_motion": "reduce", **options})
+        context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: wrong.append(message.text))

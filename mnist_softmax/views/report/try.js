@@ -332,7 +332,7 @@ function showBoth() {
     const box = part?.getBoundingClientRect();
     return !box || box.top >= 0 && box.bottom <= innerHeight;
   });
-  if (!seen) document.querySelector(".try").scrollIntoView({ block: "nearest", behavior: "instant" });
+  if (!seen) document.querySelector(".try").scrollIntoView({ block: "nearest" });
 }
 
 /** Another image or drawing: what was chosen for the one before does not hold. */
