@@ -12,8 +12,14 @@ from browsers import ONE, draw, shown
 from conftest import run_here, write_folder
 from PIL import Image
 
+LONG = pytest.mark.long
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-REPORTS = ("plain", "directions", "once", "bare", "many", "small")
+#: Other reports than the first two differ little, so those take their turn with the long tests.
+REPORTS = (
+    "plain",
+    "many",
+    *(pytest.param(name, marks=LONG) for name in ("directions", "once", "bare", "small")),
+)
 #: Levels A and AA of WCAG 2.2, as axe-core names them.
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
@@ -83,13 +89,13 @@ def violations(page: Any, axe: str) -> Any:
     ("name", "viewport", "colours"),
     [
         ("plain", DESKTOP, "light"),
-        ("plain", PHONE, "dark"),
-        ("plain", DESKTOP, "forced"),
-        ("directions", PHONE, "light"),
-        ("once", DESKTOP, "dark"),
-        ("bare", PHONE, "dark"),
+        ("directions", PHONE, "dark"),
         ("many", PHONE, "light"),
-        ("small", DESKTOP, "dark"),
+        pytest.param("plain", PHONE, "dark", marks=LONG),
+        pytest.param("plain", DESKTOP, "forced", marks=LONG),
+        pytest.param("once", DESKTOP, "dark", marks=LONG),
+        pytest.param("bare", PHONE, "dark", marks=LONG),
+        pytest.param("small", DESKTOP, "dark", marks=LONG),
     ],
 )
 def test_axe_finds_nothing(
@@ -103,7 +109,7 @@ def test_axe_finds_nothing(
     assert violations(page, axe) == []
 
 
-@pytest.mark.parametrize("name", ["plain", "many"])
+@pytest.mark.parametrize("name", ["plain", pytest.param("many", marks=LONG)])
 @pytest.mark.parametrize("size", [(390, 844), (844, 390), (640, 400)], ids=["upright", "flat", "zoomed"])
 def test_canvas_and_answer_fit_in_one_screen(open_page: Any, reports: Path, name: str, size: Any) -> None:
     width, height = size
@@ -161,8 +167,8 @@ def inked(picture: Any, ground: Any) -> Any:
     return int((np.abs(picture.astype(int) - ground).max(axis=2) > 40).sum())
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["plain", "directions"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=LONG), "dark"])
+@pytest.mark.parametrize("name", [pytest.param("plain", marks=LONG), "directions"])
 def test_forced_colours_leave_pictures_and_bars_visible(
     open_page: Any, reports: Path, name: str, scheme: Any
 ) -> None:
@@ -203,7 +209,7 @@ def test_whatever_scrolls_can_be_reached_with_the_keyboard(open_page: Any, repor
     assert scrolling or name != "many", "47 columns do not fit"
 
 
-@pytest.mark.parametrize("name", ["plain", "many"])
+@pytest.mark.parametrize("name", ["plain", pytest.param("many", marks=LONG)])
 def test_one_element_speaks_to_screen_readers(open_page: Any, reports: Path, name: str) -> None:
     page = open_page(reports / f"{name}.html")
     use(page)
@@ -211,7 +217,7 @@ def test_one_element_speaks_to_screen_readers(open_page: Any, reports: Path, nam
     assert page.locator(live).count() == 1
 
 
-@pytest.mark.parametrize("name", ["plain", "directions"])
+@pytest.mark.parametrize("name", ["plain", pytest.param("directions", marks=LONG)])
 def test_print_takes_four_pages_and_cuts_nothing(open_page: Any, reports: Path, name: str) -> None:
     page = open_page(
         reports / f"{name}.html", viewport={"width": 718, "height": 1000}
@@ -252,7 +258,7 @@ def number(page: Any, selector: str, name: str) -> float:
     return float(page.locator(selector).get_attribute(name))
 
 
-@pytest.mark.parametrize("name", ["plain", "directions"])
+@pytest.mark.parametrize("name", [pytest.param("plain", marks=LONG), "directions"])
 def test_the_keyboard_alone_does_everything(open_page: Any, reports: Path, name: str) -> None:
     from playwright.sync_api import expect
 
