@@ -7,7 +7,7 @@ import pytest
 from browsers import CHROMIUM
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Any:
     playwright = pytest.importorskip("playwright.sync_api", reason="needs the dependency group `browser`")
     if not CHROMIUM.exists():

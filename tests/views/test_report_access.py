@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +25,30 @@ REPORTS = (
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory: Any) -> Any:
-    """A folder of reports: on pixels, on directions, after one epoch, without a receipt, of 47 classes, of 8 x 8."""
-    folder = tmp_path_factory.mktemp("reports")
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: Any) -> Any:
+    """The path of a report: plain, directions, once (one epoch), bare (no receipt), many (47 classes), small (8 x 8)."""
+    folder = tmp_path_factory.mktemp("access")
+    training: Any = {"directions": ["--features", "deskew,directions"], "once": ["--epochs", 1]}
 
-    def report(name: str, source: Any, *training: Any) -> None:
-        done = run_here(["train", *source, "--out", f"{name}.npy", *training], folder)
+    @cache
+    def made(name: str) -> Path:
+        source: Any = ["--dataset", "mnist-sample"]
+        if name in {"many", "small"}:
+            side, classes = (28, 47) if name == "many" else (8, 10)
+            source = ["--data-dir", folder / name]
+            write_folder(folder / name, "train", rows=600, height=side, width=side, classes=classes)
+            write_folder(folder / name, "test", rows=300, height=side, width=side, classes=classes, seed=1)
+        weights = f"{name}.npy"
+        done = run_here(["train", *source, "--out", weights, *training.get(name, ["--epochs", 3])], folder)
         assert done.code == 0, done.err
-        write(name, source)
-
-    def write(name: str, source: Any) -> None:
-        done = run_here(["report", *source, f"{name}.npy", "--out", f"{name}.html"], folder)
+        if name == "bare":
+            np.save(folder / weights, np.load(folder / weights))
+        done = run_here(["report", *source, weights, "--out", f"{name}.html"], folder)
         assert done.code == 0, done.err
+        return folder / f"{name}.html"
 
-    sample = ["--dataset", "mnist-sample"]
-    report("plain", sample)
-    report("directions", sample, "--features", "deskew,directions")
-    report("once", sample, "--epochs", 1)
-    np.save(folder / "bare.npy", np.load(folder / "plain.npy"))
-    write("bare", sample)
-    for name, side, classes in (("many", 28, 47), ("small", 8, 10)):
-        data = folder / name
-        write_folder(data, "train", rows=600, height=side, width=side, classes=classes)
-        write_folder(data, "test", rows=300, height=side, width=side, classes=classes, seed=1)
-        report(name, ["--data-dir", data], "--epochs", 3)
-    return folder
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +98,10 @@ def violations(page: Any, axe: str) -> Any:
     ],
 )
 def test_axe_finds_nothing(
-    open_page: Any, reports: Path, axe: str, name: str, viewport: Any, colours: Any
+    open_page: Any, report: Any, axe: str, name: str, viewport: Any, colours: Any
 ) -> None:
     scheme, forced = ("dark", "active") if colours == "forced" else (colours, "none")
-    page = open_page(reports / f"{name}.html", viewport=viewport, color_scheme=scheme, forced_colors=forced)
+    page = open_page(report(name), viewport=viewport, color_scheme=scheme, forced_colors=forced)
     if (name, colours) == ("plain", "light"):
         assert violations(page, axe) == []
     use(page)
@@ -111,10 +110,10 @@ def test_axe_finds_nothing(
 
 @pytest.mark.parametrize("name", ["plain", pytest.param("many", marks=LONG)])
 @pytest.mark.parametrize("size", [(390, 844), (844, 390), (640, 400)], ids=["upright", "flat", "zoomed"])
-def test_canvas_and_answer_fit_in_one_screen(open_page: Any, reports: Path, name: str, size: Any) -> None:
+def test_canvas_and_answer_fit_in_one_screen(open_page: Any, report: Any, name: str, size: Any) -> None:
     width, height = size
     touch = {} if width == 640 else {"has_touch": True, "is_mobile": True}
-    page = open_page(reports / f"{name}.html", viewport={"width": width, "height": height}, **touch)
+    page = open_page(report(name), viewport={"width": width, "height": height}, **touch)
     draw(page, ONE)
     page.wait_for_selector("#verdict:not(:text('Nothing drawn yet'))")
     winner = f"[data-class='{shown(page).argmax()}']"
@@ -140,10 +139,8 @@ def test_canvas_and_answer_fit_in_one_screen(open_page: Any, reports: Path, name
     assert max(b["right"] for b in boxes) <= width
 
 
-def test_a_phone_held_flat_scrolls_beside_the_canvas(open_page: Any, reports: Path) -> None:
-    page = open_page(
-        reports / "plain.html", viewport={"width": 844, "height": 390}, has_touch=True, is_mobile=True
-    )
+def test_a_phone_held_flat_scrolls_beside_the_canvas(open_page: Any, report: Any) -> None:
+    page = open_page(report("plain"), viewport={"width": 844, "height": 390}, has_touch=True, is_mobile=True)
     page.locator("#draw").evaluate("draw => draw.scrollIntoView({ block: 'center', behavior: 'instant' })")
     box = page.locator("#draw").bounding_box()
     sides = ((0, box["x"]), (box["x"] + box["width"], 844))
@@ -170,9 +167,9 @@ def inked(picture: Any, ground: Any) -> Any:
 @pytest.mark.parametrize("scheme", [pytest.param("light", marks=LONG), "dark"])
 @pytest.mark.parametrize("name", [pytest.param("plain", marks=LONG), "directions"])
 def test_forced_colours_leave_pictures_and_bars_visible(
-    open_page: Any, reports: Path, name: str, scheme: Any
+    open_page: Any, report: Any, name: str, scheme: Any
 ) -> None:
-    page = open_page(reports / f"{name}.html", forced_colors="active", color_scheme=scheme)
+    page = open_page(report(name), forced_colors="active", color_scheme=scheme)
     use(page)
 
     def pixels(place: Any) -> Any:
@@ -191,8 +188,8 @@ def test_forced_colours_leave_pictures_and_bars_visible(
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_whatever_scrolls_can_be_reached_with_the_keyboard(open_page: Any, reports: Path, name: str) -> None:
-    page = open_page(reports / f"{name}.html", viewport=PHONE)
+def test_whatever_scrolls_can_be_reached_with_the_keyboard(open_page: Any, report: Any, name: str) -> None:
+    page = open_page(report(name), viewport=PHONE)
     use(page)
     scrolling, unreachable = page.evaluate("""() => {
         const scrolling = [...document.body.querySelectorAll("*")].filter(element => {
@@ -210,18 +207,16 @@ def test_whatever_scrolls_can_be_reached_with_the_keyboard(open_page: Any, repor
 
 
 @pytest.mark.parametrize("name", ["plain", pytest.param("many", marks=LONG)])
-def test_one_element_speaks_to_screen_readers(open_page: Any, reports: Path, name: str) -> None:
-    page = open_page(reports / f"{name}.html")
+def test_one_element_speaks_to_screen_readers(open_page: Any, report: Any, name: str) -> None:
+    page = open_page(report(name))
     use(page)
     live = "[aria-live]:not([aria-live=off]), [role=status], [role=alert], [role=log], output"
     assert page.locator(live).count() == 1
 
 
 @pytest.mark.parametrize("name", ["plain", pytest.param("directions", marks=LONG)])
-def test_print_takes_four_pages_and_cuts_nothing(open_page: Any, reports: Path, name: str) -> None:
-    page = open_page(
-        reports / f"{name}.html", viewport={"width": 718, "height": 1000}
-    )  # A4 with margins of 1 cm
+def test_print_takes_four_pages_and_cuts_nothing(open_page: Any, report: Any, name: str) -> None:
+    page = open_page(report(name), viewport={"width": 718, "height": 1000})  # A4 with margins of 1 cm
     use(page)
     page.emulate_media(media="print")
     margins = dict.fromkeys(("top", "bottom", "left", "right"), "1cm")
@@ -259,10 +254,10 @@ def number(page: Any, selector: str, name: str) -> float:
 
 
 @pytest.mark.parametrize("name", [pytest.param("plain", marks=LONG), "directions"])
-def test_the_keyboard_alone_does_everything(open_page: Any, reports: Path, name: str) -> None:
+def test_the_keyboard_alone_does_everything(open_page: Any, report: Any, name: str) -> None:
     from playwright.sync_api import expect
 
-    page = open_page(reports / f"{name}.html")
+    page = open_page(report(name))
 
     def press(*keys: str) -> None:
         """Press keys, and let the page draw what they changed."""

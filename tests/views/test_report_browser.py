@@ -26,7 +26,7 @@ from mnist_softmax.views import pictures
 from mnist_softmax.views.report import page as report_page
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def reports(tmp_path_factory: Any) -> Any:
     """A folder with plain.npy, deskewed.npy and directions.npy, trained on the sample, and a report on each."""
     folder = tmp_path_factory.mktemp("reports")
@@ -260,20 +260,21 @@ def check_rows(page: Any, model: Model, split: Split, count: int) -> None:
         assert truth.endswith(": right." if said == label else ": wrong.")
 
 
-@pytest.mark.parametrize("name", ["plain", "deskewed", "directions"])
+@pytest.mark.parametrize("name", [pytest.param("plain", marks=pytest.mark.long), "deskewed", "directions"])
 def test_rows_of_the_data_are_read_as_eval_reads_them(open_page: Any, reports: Path, name: str) -> None:
     page, split = open_page(reports / f"{name}.html"), open_split("mnist-sample", "test")
-    check_rows(page, load(reports / f"{name}.npy"), split, 200)
+    check_rows(page, load(reports / f"{name}.npy"), split, 100)
 
 
 @pytest.mark.parametrize(
     ("side", "classes", "features"),
     [
-        (8, 10, ()),
-        (8, 10, ("deskew",)),
         (8, 10, ("directions",)),
-        (28, 47, ()),
-        (28, 47, ("deskew", "directions")),
+        (28, 47, ("deskew",)),
+        pytest.param(8, 10, (), marks=pytest.mark.long),
+        pytest.param(8, 10, ("deskew",), marks=pytest.mark.long),
+        pytest.param(28, 47, (), marks=pytest.mark.long),
+        pytest.param(28, 47, ("deskew", "directions"), marks=pytest.mark.long),
     ],
 )
 def test_rows_of_other_data_are_read_as_eval_reads_them(
