@@ -46,7 +46,7 @@ def report(tmp_path_factory: Any) -> Any:
             np.save(folder / weights, np.load(folder / weights))
         done = run_here(["report", *source, weights, "--out", f"{name}.html"], folder)
         assert done.code == 0, done.err
-        return folder / f"{name}.html"
+        return Path(folder, f"{name}.html")
 
     return made
 
