@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from mnist_softmax.runs.replay import Replay
 
 
+_NOT_ASKED = "it was not asked for"
+
+
 @options.command(
     "report",
     "Write an HTML page: scores, templates, mistakes, a canvas.",
@@ -43,8 +46,10 @@ def command(weights: Path, out: Path, no_replay: bool, data: options.Data, split
     model = inputs.load_model(weights)
     source = score.data_for([model], data.source, output.warn)
     inputs.check_outputs(data, source, [out], [weights])
+    if model.source and not no_replay:
+        inputs.check_outputs(data, model.source, [out])
     scored = inputs.open_split(data, split, source)
-    replay = "it was not asked for" if no_replay else _replayed(model, data, scored)
+    replay = _NOT_ASKED if no_replay else _replayed(model, data, scored)
     html, facts = page.render(model, scored, replay)
     written = html.encode(errors="backslashreplace")  # a path or a name may hold what UTF-8 cannot encode
     with atomic_write(out) as file:
@@ -77,7 +82,8 @@ def _replayed(model: "Model", data: options.Data, scored: "Split") -> "Replay | 
         return "the data cannot be read into memory"
     outcome = shown.outcome
     if outcome.faults:
-        output.warn(f"training again gave another result: {model.path}: {' and '.join(outcome.faults)}")
+        what = "the same weights, but with" if outcome.identical else "another result:"
+        output.warn(f"training again gave {what} {' and '.join(outcome.faults)}: {model.path}")
     elif not outcome.identical:
         output.warn(
             f"training again gave weights equal within the tolerance, not the same bytes: {model.path}"
@@ -86,5 +92,11 @@ def _replayed(model: "Model", data: options.Data, scored: "Split") -> "Replay | 
 
 
 def _proven(replay: "Replay | str") -> str:
-    words = {"identical": "the same weights", "equal": "equal within the tolerance", "different": "different"}
-    return "" if isinstance(replay, str) else f"; trained again: {words[replay.outcome.word]}"
+    """What training again has shown, for the line on stdout."""
+    if isinstance(replay, str):
+        return "" if replay == _NOT_ASKED else f"; not trained again: {replay}"
+    if replay.outcome.identical:
+        return "; trained again: the same weights"
+    return (
+        f"; trained again: {'different weights' if replay.outcome.faults else 'equal within the tolerance'}"
+    )

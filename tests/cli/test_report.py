@@ -49,10 +49,11 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Any:
 def without_replay(done: Finished, trained: Path, told: Any) -> str:
     """The reason that the page was given; the command succeeded, and its line says nothing of a replay."""
     assert done.code == 0
-    assert "trained again" not in done.out
+    assert "; trained again" not in done.out
     assert (trained.parent / "report.html").exists()
     (reason,) = told
     assert isinstance(reason, str)
+    assert (f"; not trained again: {reason}; " in done.out) == (reason != "it was not asked for")
     assert str(trained.parent) not in reason
     return reason
 
@@ -103,22 +104,24 @@ def test_the_same_bits_of_other_versions_are_none(program: Program, trained: Pat
 
 
 @pytest.mark.parametrize(
-    ("by", "receipt", "fault"),
+    ("by", "receipt", "warning", "line"),
     [
-        (0.01, {}, "weights that differ by up to 0.01 "),
-        (0, {"train_accuracy": 1.0}, "train_accuracy 1.0 in "),
+        (0.01, {}, "another result: weights that differ by up to 0.01 ", "different weights"),
+        (0, {"train_accuracy": 1.0}, "the same weights, but with train_accuracy 1.0 in ", "the same weights"),
     ],
 )
-def test_weights_that_do_not_come_out_again_are_a_warning(
-    program: Program, trained: Path, told: Any, by: float, receipt: Any, fault: str
+def test_what_does_not_come_out_again_is_a_warning(
+    program: Program, trained: Path, told: Any, by: float, receipt: Any, warning: str, line: str
 ) -> None:
     change(trained, by, **receipt)
     done = program("report")
     assert done.code == 0
-    assert done.err.startswith("mnist-softmax: warning: training again gave another result: weights.npy: ")
-    assert fault in done.err
+    assert done.err.startswith(f"mnist-softmax: warning: training again gave {warning}")
     assert done.err.count("\n") == 1
-    assert "; trained again: different; " in done.out
+    assert f"; trained again: {line}; " in done.out
+    page = " ".join((trained.parent / "report.html").read_text().split())
+    assert ("<b>Not reproduced.</b>" in page) == (line == "different weights")
+    assert ("the same bits, but with train_accuracy 1.0 in" in page) == (line != "different weights")
     assert told[0].outcome.word == "different"
 
 
@@ -189,6 +192,18 @@ def test_what_the_system_refuses_is_a_reason(
     monkeypatch.setattr("mnist_softmax.runs.reproduce.fit", refuse)
     reason = without_replay(program("report"), trained, told)
     assert reason == "the data cannot be read into memory"
+
+
+def test_the_page_takes_the_place_of_no_file_that_is_trained_on_again(
+    program: Program, trained: Path
+) -> None:
+    for split in ("train", "test"):
+        write_folder(trained.parent / "other", split)
+    labels = trained.parent / "small" / LABEL_NAMES["train"]
+    before = labels.read_bytes()
+    done = program("report", "--data-dir", "other", "-o", f"small/{LABEL_NAMES['train']}")
+    assert (done.code, done.out) == (2, "")
+    assert labels.read_bytes() == before
 
 
 def test_data_that_fits_no_weights_is_still_exit_6(program: Program, trained: Path) -> None:

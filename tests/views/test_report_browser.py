@@ -316,6 +316,35 @@ def test_a_tap_makes_a_dot_and_the_page_asks_for_more(open_page: Any, reports: P
     assert page.evaluate("draw.getContext('2d').getImageData(140, 70, 1, 1).data[0]") == 255
 
 
+def test_a_click_ends_the_line_of_the_keyboard(open_page: Any, reports: Path) -> None:
+    page = open_page(reports / "plain.html")
+    page.locator("#draw").focus()
+    page.keyboard.press(" ")
+    box = page.locator("#draw").bounding_box()
+    page.locator("#draw").click(position={"x": box["width"] / 2, "y": 0.9 * box["height"]})
+    before = page.evaluate("draw.toDataURL()")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("draw.toDataURL()") == before
+
+
+def test_the_stages_of_any_shape_are_what_the_features_make(open_page: Any, tmp_path: Path) -> None:
+    shape: Any = {"height": 50, "width": 84, "classes": 2}
+    write_folder(tmp_path / "d", "train", rows=40, **shape)
+    images, _ = write_folder(tmp_path / "d", "test", rows=1, seed=1, **shape)
+    model = train(open_split(data_dir=tmp_path / "d"), epochs=1, features=("deskew", "directions"))
+    write_page(model, open_split(data_dir=tmp_path / "d", split="test"), tmp_path / "report.html")
+    page = open_page(tmp_path / "report.html")
+    page.locator("#sample").click()
+    page.locator("#draw[data-row]").wait_for()
+    flat = images.reshape(1, -1)
+    places = pictures.places(steps.shape(50, 84, model.features), report_page.CELL)
+    edges = np.append(prepare(flat, 50, 84, ("deskew", "directions"))[0], 0)[places]
+    stages = [images[0], prepare(flat, 50, 84, ("deskew",)).reshape(50, 84), edges]
+    for number, stage in enumerate(stages):
+        address = page.locator(f"[data-stage='{number}']").evaluate("canvas => canvas.toDataURL()")
+        np.testing.assert_array_equal(np.asarray(picture_at(address))[..., 3], stage)
+
+
 @pytest.mark.parametrize("name", ["plain", "directions"])
 def test_the_replay_shows_the_moments_of_training(open_page: Any, reports: Path, name: str) -> None:
     page = open_page(reports / f"{name}.html")

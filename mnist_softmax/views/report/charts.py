@@ -153,9 +153,9 @@ def of_moments(figures: Sequence[dict[str, Any]]) -> str:
     highest = max(entry["loss"] for entry in figures) or 1.0
     accuracy = [(i, entry["accuracy"]) for i, entry in enumerate(figures)]
     loss = [(i, entry["loss"] / highest) for i, entry in enumerate(figures)]
-    end, top = frame.at(last, 1)
+    (start, bottom), (end, top) = frame.at(0, 0), frame.at(last, 1)
     body = [
-        f'<path class="now" d="M{end:.1f} {top - 6:.1f}V{frame.at(last, 0)[1]:.1f}"/>',
+        f'<path class="now" data-width="{end - start:.1f}" d="M{end:.1f} {top - 6:.1f}V{bottom:.1f}"/>',
         f'<path class="line first" d="{frame.path(loss)}"/>',
         f'<path class="line second" d="{frame.path(accuracy)}"/>',
     ]

@@ -1,7 +1,7 @@
 // The section "What it confuses": the images of a cell of the matrix.
 
 const buttons = [...document.querySelectorAll("[data-true]")];
-const drawDigit = sheetOf(data.digits.sheet);
+const digits = sheetOf(data.digits.sheet);
 
 const counts = buttons.map(button => Number(button.textContent) || 0);
 const countOf = button => counts[buttons.indexOf(button)];
@@ -35,11 +35,12 @@ async function choose(button) {
   shown.tabIndex = 0; // it scrolls
   shown.setAttribute("role", "group");
   shown.setAttribute("aria-label", title.textContent);
+  await digits.ready;
   const average = picture("the average of these images"), sums = new Float64Array(data.height * data.width);
   for (const tile of tiles) {
     const target = picture(`row ${data.digits.rows[tile]}, ${percent(data.digits.probabilities[tile])}`);
     const context = target.getContext("2d", { willReadFrequently: true });
-    await drawDigit(context, tile, data.width, data.height);
+    digits.draw(context, tile, data.width, data.height);
     context.getImageData(0, 0, data.width, data.height).data.forEach((level, i) => { if (i % 4 === 0) sums[i / 4] += level; });
     shown.append(target);
   }
@@ -62,7 +63,7 @@ buttons.forEach((button, index) => {
   button.addEventListener("click", () => choose(button));
   button.addEventListener("keydown", event => {
     const arrow = ARROWS[event.key];
-    if (!arrow) return;
+    if (!arrow || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     const column = index % classes + arrow[0], row = Math.floor(index / classes) + arrow[1];
     if (column < 0 || column >= classes || row < 0 || row >= classes) return;
@@ -73,13 +74,23 @@ buttons.forEach((button, index) => {
   });
 });
 
+const rowSums = Array.from(data.names, (_, k) => counts.slice(k * classes, (k + 1) * classes).reduce((a, b) => a + b, 0));
+
+/** A count as a share of its row; only all of them are 100 %. */
+function share(count, sum) {
+  const part = 100 * count / sum;
+  return count === sum ? "100" : part < 0.05 ? "<0.1" : Math.min(part, 99.9).toFixed(1);
+}
+
 byId("unit").addEventListener("change", event => {
   buttons.forEach((button, index) => {
-    const start = index - index % classes, row = counts.slice(start, start + classes).reduce((a, b) => a + b, 0);
-    const share = 100 * counts[index] / row, rounded = share < 9.95 ? share.toFixed(1) : Math.round(share);
-    button.textContent = counts[index] === 0 ? "·" : event.target.value === "share" ? rounded : counts[index];
+    const count = counts[index], { true: label, predicted } = button.dataset;
+    const shown = event.target.value === "share" && count ? share(count, rowSums[label]) : count;
+    button.textContent = count ? shown : "·";
+    button.setAttribute("aria-label", `${data.names[label]} read as ${data.names[predicted]}: ${shown}`);
   });
 });
 
+// All is there: begin.
 clear();
 look();

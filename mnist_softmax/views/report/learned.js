@@ -21,10 +21,23 @@ function showTemplates(weights) {
   paintTemplates((n, k) => centredWeight(weights, n, k));
 }
 
-sign.addEventListener("change", () => {
+/** Paint again what is in the colours of for and against. */
+function repaint() {
   showDuel();
-  if (slider && slider.value !== slider.max) showMoment(); else showTemplates(W);
-});
+  if (slider) showMoment(); else showTemplates(W);
+}
+
+/** Show the weights as they are now, the end of the replay. */
+function showEnd() {
+  if (slider) {
+    pause();
+    slider.value = slider.max;
+  }
+  repaint();
+}
+
+sign.addEventListener("change", repaint);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 
 // The replay --------------------------------------------------------------------------------------------------
 
@@ -38,12 +51,14 @@ function showMoment() {
   const { rows, epochs, loss, accuracy } = data.moments.figures[at];
   const start = at * (trained.length - classes), { step } = data.moments;
   if (at === last) showTemplates(W); else paintTemplates((n, k) => step * levels[start + n * classes + k]);
-  const when = rows === 0 ? "At the start, all weights are 0" : `After ${rows.toLocaleString("en")} rows, ${+epochs.toPrecision(2)} epochs`;
-  byId("figures").textContent = `${when}: loss ${loss.toFixed(4)}, accuracy ${percent(accuracy)}.`;
+  const part = epochs < 10 ? Number(epochs.toPrecision(2)) : Number(epochs.toFixed(1));
+  const when = rows === 0 ? "At the start, all weights are 0"
+    : `After ${rows.toLocaleString("en")} rows, ${part} ${part === 1 ? "epoch" : "epochs"}`;
+  byId("figures").textContent = `${when}: loss ${loss.toFixed(4)}, accuracy ${percent(accuracy)}.`
+    + (at === last && stepsMade ? " (The templates below are of the weights that you changed.)" : "");
   slider.setAttribute("aria-valuetext", byId("figures").textContent);
-  const line = document.querySelector(".now"), box = line.ownerSVGElement.viewBox.baseVal;
-  const first = 52, width = box.width - 76; // as in charts.py
-  line.setAttribute("transform", `translate(${(at / Math.max(last, 1) - 1) * width} 0)`);
+  const line = document.querySelector(".now");
+  line.setAttribute("transform", `translate(${(at / Math.max(last, 1) - 1) * line.dataset.width} 0)`);
 }
 
 function pause() {

@@ -15,8 +15,8 @@ from mnist_softmax.views.report.png import png_address, signed_colours
 
 #: The most bytes of the moments' weights in the page, before base64: 20 moments of MNIST's pixels fit.
 _MOST_BYTES = 200_000
-#: Rows prepared at a time for the average images, so that memory does not grow with the data.
-_ROWS = 4096
+#: Pixels prepared at a time for the average images, so that memory does not grow with the data.
+_PIXELS = 1 << 20
 
 
 def template_addresses(
@@ -31,8 +31,9 @@ def averages(model: Model, split: Split, classes: int) -> list[str]:
     """The average image of each class, as the model sees it, as `data:` addresses; "" where there is none."""
     sums = np.zeros((classes, split.height * split.width))
     counts = np.bincount(split.labels, minlength=classes)
-    for start in range(0, len(split.labels), _ROWS):
-        rows = slice(start, start + _ROWS)
+    step = max(1, _PIXELS // sums.shape[1])
+    for start in range(0, len(split.labels), step):
+        rows = slice(start, start + step)
         images = model.images_of(split, rows).reshape(-1, sums.shape[1])
         sums += one_hot(split.labels[rows], classes).T @ images
     means = np.round(sums / np.maximum(counts, 1)[:, None]).astype(np.uint8)

@@ -167,8 +167,8 @@ function truth() {
 function showStages() {
   each("[data-stage]", target => {
     const stage = answer?.stages[target.dataset.stage];
-    const of = stage && stage.length < places.length && target.width === data.picture[0].length ? places : null;
-    paint(target, n => [255, 255, 255, stage ? (of ? stage[of[n]] ?? 0 : stage[n]) : 0]);
+    const edges = data.features[target.dataset.stage - 1] === "directions";
+    paint(target, n => [255, 255, 255, stage?.[edges ? places[n] : n] ?? 0]);
   });
   byId("prepared").textContent = (row ? "the image as it is: " : "cropped, scaled, centred: ") + `${data.height} × ${data.width} pixels`;
 }
@@ -224,8 +224,8 @@ function showDuel() {
   each("[data-rival]", text => { text.textContent = data.names[b]; });
   each("[data-class] button", (button, k) => button.setAttribute("aria-pressed", k === b));
   const times = Math.exp(sum);
-  const odds = times < 1000 ? times.toPrecision(3) : times < 1e9 ? Math.round(times).toLocaleString("en") : times.toExponential(1);
-  byId("odds").textContent = `Softmax only compares: ${data.names[a]} is e^${sum.toFixed(2)} = ${odds} times as probable as ${data.names[b]}, `
+  const odds = times > 1e99 ? "more than 1e+99" : times < 1000 ? times.toPrecision(3) : times < 1e9 ? Math.round(times).toLocaleString("en") : times.toExponential(1);
+  byId("odds").textContent = `Softmax only compares: ${data.names[a]} is e^${sum < 1e6 ? sum.toFixed(2) : sum.toExponential(1)} = ${odds} times as probable as ${data.names[b]}, `
     + "whatever the other classes say.";
 }
 
@@ -269,14 +269,15 @@ function loss() { return -logSoftmax(answer.F)[Number(right.value)]; }
 
 /** The fraction of the page's rows that the weights read right; the features of the rows are kept. */
 let rowFeatures = null;
-async function accuracyOfRows(weights) {
-  rowFeatures ??= await Promise.all(data.samples.rows.map(async (_, i) => prepared(await pixelsOf(i)).features));
+function accuracyOfRows(weights) {
+  rowFeatures ??= data.samples.rows.map((_, i) => prepared(pixelsOf(i)).features);
   const correct = rowFeatures.filter((features, i) => argmax(logits(features, weights, classes)) === data.samples.labels[i]);
   return correct.length / rowFeatures.length;
 }
 
 learn.addEventListener("click", async () => {
   if (!answer) return;
+  await samples.ready;
   const k = Number(right.value), before = loss(), old = W;
   rightChosen = true;
   const slope = gradient(answer.features, k, W, classes, data.reg);
@@ -285,8 +286,8 @@ learn.addEventListener("click", async () => {
   say();
   byId("loss").textContent = `${before.toFixed(4)} → ${loss().toFixed(4)}`;
   showMoved(k, old);
-  showTemplates(W);
-  const [was, is] = [await accuracyOfRows(trained), await accuracyOfRows(W)];
+  showEnd();
+  const [was, is] = [accuracyOfRows(trained), accuracyOfRows(W)];
   byId("others").textContent = `Of the ${rowFeatures.length} ${data.split} images in this page the changed weights read ${percent(is)} right, `
     + `before ${percent(was)}. A batch of many images keeps a step from serving only one.`;
   announce(`Loss ${byId("loss").textContent}. ${byId("others").textContent}`);
@@ -299,7 +300,7 @@ unlearn.addEventListener("click", () => {
   document.querySelector(".moved").hidden = true;
   learn.focus();
   say("Undone. ");
-  showTemplates(W);
+  showEnd();
 });
 
 right.addEventListener("change", () => { rightChosen = true; showErrors(); });
@@ -328,11 +329,11 @@ function place(event) {
 
 /** Canvas and answer belong on one screen; on a phone the answer may be below it. */
 function showBoth() {
-  const seen = [byId("verdict"), document.querySelector(".win")].every(part => {
+  const seen = [canvas, byId("verdict"), document.querySelector(".win")].every(part => {
     const box = part?.getBoundingClientRect();
     return !box || box.top >= 0 && box.bottom <= innerHeight;
   });
-  if (!seen) document.querySelector(".try").scrollIntoView({ block: "nearest" });
+  if (!seen) canvas.scrollIntoView({ block: "start" });
 }
 
 /** Another image or drawing: what was chosen for the one before does not hold. */
@@ -344,6 +345,7 @@ canvas.addEventListener("pointerdown", event => {
   canvas.focus({ preventScroll: true });
   canvas.setPointerCapture(event.pointerId);
   cursor.hidden = true;
+  key.down = false;
   begin();
   last = place(event);
   last.pointer = event.pointerId;
@@ -387,6 +389,7 @@ function showCursor(visible) {
 }
 
 canvas.addEventListener("keydown", event => {
+  if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
   const arrow = ARROWS[event.key];
   if (arrow) {
     const inside = value => Math.min(Math.max(value, STEP), SIDE - STEP);
@@ -418,35 +421,34 @@ canvas.addEventListener("blur", () => { key.down = false; showCursor(false); });
 
 // Images of the data ------------------------------------------------------------------------------------------
 
-/** A picture of many images of the data, and what draws one of them. */
+/** A picture of many images of the data: `draw` paints one of them, once it is `ready`. */
 function sheetOf({ picture, columns }) {
   const image = new Image();
   image.src = picture;
-  return async (context, tile, width, height) => {
-    await image.decode();
-    const canvas = context.canvas;
-    context.drawImage(image, (tile % columns) * data.width, Math.floor(tile / columns) * data.height, data.width, data.height,
-      (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
-  };
+  const draw = (context, tile, width, height) => context.drawImage(
+    image, (tile % columns) * data.width, Math.floor(tile / columns) * data.height, data.width, data.height,
+    (context.canvas.width - width) / 2, (context.canvas.height - height) / 2, width, height);
+  return { ready: image.decode(), draw };
 }
 
-const drawSample = sheetOf(data.samples.sheet);
+const samples = sheetOf(data.samples.sheet);
 const exact = Object.assign(document.createElement("canvas"), { width: data.width, height: data.height })
   .getContext("2d", { willReadFrequently: true });
 
-/** The grey levels of one of the page's rows, as they are in the data. */
-async function pixelsOf(tile) {
-  await drawSample(exact, tile, data.width, data.height);
+/** The grey levels of one of the page's rows, as they are in the data; at once, for all rows share a canvas. */
+function pixelsOf(tile) {
+  samples.draw(exact, tile, data.width, data.height);
   const { data: rgba } = exact.getImageData(0, 0, data.width, data.height);
   return Uint8Array.from({ length: rgba.length / 4 }, (_, i) => rgba[4 * i]);
 }
 
 async function takeRow(tile) {
-  const pixels = await pixelsOf(tile), scale = SIDE / Math.max(data.height, data.width);
+  await samples.ready;
+  const pixels = pixelsOf(tile), scale = SIDE / Math.max(data.height, data.width);
   clear();
   begin();
   pen.imageSmoothingEnabled = false;
-  await drawSample(pen, tile, data.width * scale, data.height * scale);
+  samples.draw(pen, tile, data.width * scale, data.height * scale);
   hint.hidden = true;
   const { rows, labels, predicted } = data.samples;
   row = { pixels, number: rows[tile], label: labels[tile], predicted: predicted[tile] };
