@@ -1,7 +1,6 @@
 """``mnist-softmax report`` trains again to show how the weights formed: what it proves, and what it does if it cannot."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +8,10 @@ import numpy as np
 import pytest
 from cli.receipts import change, change_json, receipt_of, strip
 from cli.streams import run_on_terminal
-from conftest import LABEL_NAMES, Finished, Program, run_here, write_folder
+from conftest import LABEL_NAMES, Finished, Program, write_folder
 from servers import Server
 
 from mnist_softmax.views.report import page
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with weights.npy, trained on the folder small beside it."""
-    folder = tmp_path_factory.mktemp("report")
-    write_folder(folder / "small", "train", rows=300)
-    write_folder(folder / "small", "test", rows=100, seed=1)
-    assert run_here(["train", "--data-dir", "small", "--epochs", 3], folder).code == 0
-    return folder
-
-
-@pytest.fixture
-def trained(made: Path, tmp_path: Path) -> Path:
-    """The same weights, to change."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    return tmp_path / "weights.npy"
 
 
 @pytest.fixture

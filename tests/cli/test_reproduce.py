@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli.receipts import change, change_json, json_of, receipt_of
-from conftest import LABEL_NAMES, Program, clean_environment, run_here, write_folder
+from conftest import LABEL_NAMES, Program, clean_environment, write_folder
 
 from mnist_softmax.errors import WeightsError
 from mnist_softmax.records import npy, weights
@@ -27,22 +26,6 @@ WAYS = {
     "a folder": "--data-dir FOLDER --lr 0.123456789 --reg 0 --momentum 0 --schedule constant --epochs 3 "
     "--batch-size 7 --seed 9223372036854775807 --val-size 0 --features=deskew",
 }
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with weights.npy, trained on the folder small beside it."""
-    folder = tmp_path_factory.mktemp("reproduce")
-    write_folder(folder / "small", "train", rows=300)
-    assert run_here(["train", "--data-dir", "small", "--epochs", 3], folder).code == 0
-    return folder
-
-
-@pytest.fixture
-def trained(made: Path, tmp_path: Path) -> Path:
-    """The same weights, to change."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    return tmp_path / "weights.npy"
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -28,12 +28,13 @@ def drawings_fit(split: Split) -> bool:
 
 
 def facts(model: Model, split: Split, evaluation: Evaluation) -> dict[str, Any]:
-    """The licence of the data, what the model says of a straight line, and its accuracy by style."""
+    """Whether drawings fit, the data's licence, what the model says of a straight line, accuracy by style."""
     source = model.source or split.source
     right = evaluation.predicted == split.labels
     styles = accuracy_by_style(split.images, split.labels, split.height, split.width, right)
     line, probability = _straight_line(model, split)
     return {
+        "drawings_fit": drawings_fit(split),
         "licence": DATASETS[source.dataset].licence if source.dataset else None,
         "line": line,
         "line_probability": probability,

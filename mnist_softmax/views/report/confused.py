@@ -20,6 +20,22 @@ _SAMPLES = 400
 _MOST_OF_A_CELL, _MOST_MISTAKES, _MOST_PAIRS, _MOST_OF_A_PAIR = 60, 24, 6, 8
 
 
+def section(model: Model, split: Split, evaluation: Evaluation) -> dict[str, Any]:
+    """What the templates show of confusions and mistakes."""
+    return {
+        "matrix": matrix(evaluation.confusion),
+        "pairs": pairs(model, split, evaluation),
+        "wrong": evaluation.rows - evaluation.correct,
+        "mistakes": mistakes(model, split, evaluation),
+    }
+
+
+def data(model: Model, split: Split, evaluation: Evaluation) -> dict[str, Any]:
+    """What the page's script needs: rows for the canvas, drawn by the seed, and the digits of the matrix."""
+    seed = model.receipt.hyperparameters.seed if model.receipt else 0
+    return {"samples": samples(split, evaluation, seed), "digits": digits(model, split, evaluation)}
+
+
 def samples(split: Split, evaluation: Evaluation, seed: int) -> dict[str, Any]:
     """Rows for the canvas, drawn at random: raw, with their labels and with what the model says of them."""
     most = max(1, min(_SAMPLES, _MOST_SAMPLE_PIXELS // (split.height * split.width), len(split.labels)))

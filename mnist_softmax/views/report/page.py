@@ -20,6 +20,7 @@ from mnist_softmax.runs import score
 from mnist_softmax.runs.model import Model
 from mnist_softmax.runs.replay import Replay
 from mnist_softmax.scoring import calibration
+from mnist_softmax.scoring.metrics import Evaluation
 from mnist_softmax.settings import Settings
 from mnist_softmax.version import __version__
 from mnist_softmax.views.pictures import places
@@ -65,12 +66,9 @@ def render(model: Model, split: Split, replay: Replay | str) -> tuple[str, dict[
     shape = steps.shape(split.height, split.width, model.features)
     of_picture = places(shape, CELL)
     templates, scale = learned.template_addresses(parameters, of_picture)
-    bins, calibration_error = calibration.reliability(evaluation, split.labels)
-    receipt = model.receipt
-    history = receipt.history if receipt else []
-    fitting = Settings.for_features(model.features)
     moments = None if isinstance(replay, str) else learned.moments(replay.moments, parameters)
     data = {
+        **_settings(model),
         "height": split.height,
         "width": split.width,
         "names": names,
@@ -79,61 +77,59 @@ def render(model: Model, split: Split, replay: Replay | str) -> tuple[str, dict[
         "picture": of_picture.tolist(),
         "weights": base64.b64encode(parameters.astype("<f4").tobytes()).decode(),
         "scale": scale,
-        "lr": fitting.lr,
-        "reg": receipt.hyperparameters.reg if receipt else fitting.reg,
         "moments": moments,
-        "samples": confused.samples(split, evaluation, receipt.hyperparameters.seed if receipt else 0),
-        "digits": confused.digits(model, split, evaluation),
+        **confused.data(model, split, evaluation),
     }
-    script = "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)
-    html = (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            version=__version__,
-            facts=facts,
-            names=names,
-            many=len(names) > 12,
-            wrong=evaluation.rows - evaluation.correct,
-            shape=shape,
-            edges=len(shape) > 2,  # not pixels of an image
-            picture=of_picture.shape,
-            height=split.height,
-            width=split.width,
-            parameters=parameters.size,
-            data=data,
-            drawings_fit=about.drawings_fit(split),
-            templates=templates,
-            averages=learned.averages(model, split, len(names)),
-            replay=replay,
-            moments=moments,
-            moments_chart=charts.of_moments(moments["figures"]) if moments else "",
-            matrix=confused.matrix(evaluation.confusion),
-            pairs=confused.pairs(model, split, evaluation),
-            mistakes=confused.mistakes(model, split, evaluation),
-            bins=bins,
-            calibration_error=calibration_error,
-            reliability_chart=charts.reliability_chart(bins),
-            receipt=receipt,
-            source=model.source and model.source.public,
-            features=model.features,
-            train_command=repeat_command(model),
-            history=charts.thinned(history),
-            loss_chart=charts.loss_chart(history),
-            accuracy_chart=charts.accuracy_chart(history),
-            about=about.facts(model, split, evaluation),
-            facts_json=_script_json(facts),
-            data_json=_script_json(data),
-            style=(_FOLDER / "style.css").read_text(encoding="utf-8"),
-            script=script,
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        )
-    )
-    return html, facts
+    context = {
+        "facts": facts,
+        "facts_json": _script_json(facts),
+        "data": data,
+        "data_json": _script_json(data),
+        "many": len(names) > 12,
+        "shape": shape,
+        "edges": len(shape) > 2,  # not pixels of an image
+        "picture": of_picture.shape,
+        "parameters": parameters.size,
+        "templates": templates,
+        "averages": learned.averages(model, split, len(names)),
+        "replay": replay,
+        "moments_chart": charts.of_moments(moments["figures"]) if moments else "",
+        "about": about.facts(model, split, evaluation),
+        **confused.section(model, split, evaluation),
+        **_trust(evaluation, split),
+        **_training(model),
+    }
+    return _environment().get_template("page.html.j2").render(context), facts
+
+
+def _settings(model: Model) -> dict[str, float]:
+    """What the learning step takes: the rate that fits the features, and the penalty of the receipt."""
+    fitting = Settings.for_features(model.features)
+    return {"lr": fitting.lr, "reg": (model.receipt.hyperparameters if model.receipt else fitting).reg}
+
+
+def _trust(evaluation: Evaluation, split: Split) -> dict[str, Any]:
+    """The section on how far the probabilities can be trusted."""
+    bins, error = calibration.reliability(evaluation, split.labels)
+    return {"bins": bins, "calibration_error": error, "reliability_chart": charts.reliability_chart(bins)}
+
+
+def _training(model: Model) -> dict[str, Any]:
+    """The section on how the model was trained."""
+    history = model.receipt.history if model.receipt else []
+    return {
+        "receipt": model.receipt,
+        "source": model.source and model.source.public,
+        "features": model.features,
+        "train_command": repeat_command(model),
+        "history": charts.thinned(history),
+        "loss_chart": charts.loss_chart(history),
+        "accuracy_chart": charts.accuracy_chart(history),
+    }
 
 
 def _environment() -> Any:
-    """The templates, and how they write figures."""
+    """The templates, with the style and the script, and how they write figures."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -144,6 +140,13 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, probability=probability, count="{:,}".format)
+    script = "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    environment.globals.update(
+        version=__version__,
+        style=(_FOLDER / "style.css").read_text(encoding="utf-8"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
     return environment
 
 
