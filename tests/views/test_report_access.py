@@ -139,6 +139,16 @@ def test_canvas_and_answer_fit_in_one_screen(open_page: Any, report: Any, name: 
     assert max(b["right"] for b in boxes) <= width
 
 
+def test_the_page_scrolls_where_the_answer_is_off_the_screen(open_page: Any, report: Any) -> None:
+    page = open_page(report("plain"), viewport={"width": 360, "height": 560}, has_touch=True)
+    page.locator("#draw").evaluate("draw => draw.scrollIntoView({ block: 'end' })")
+    draw(page, ONE)
+    for place in ("#draw", "#verdict", ".win"):
+        box = page.locator(place).bounding_box()
+        assert box["y"] >= -1, place
+        assert box["y"] + box["height"] <= 560, place
+
+
 def test_a_phone_held_flat_scrolls_beside_the_canvas(open_page: Any, report: Any) -> None:
     page = open_page(report("plain"), viewport={"width": 844, "height": 390}, has_touch=True, is_mobile=True)
     page.locator("#draw").evaluate("draw => draw.scrollIntoView({ block: 'center', behavior: 'instant' })")
@@ -212,6 +222,17 @@ def test_one_element_speaks_to_screen_readers(open_page: Any, report: Any, name:
     use(page)
     live = "[aria-live]:not([aria-live=off]), [role=status], [role=alert], [role=log], output"
     assert page.locator(live).count() == 1
+    # It speaks once a stroke, and says the answer.
+    page.evaluate("""() => {
+        window.spoken = [];
+        const said = document.getElementById("said");
+        new MutationObserver(() => spoken.push(said.textContent)).observe(said, { childList: true });
+    }""")
+    page.locator("#clear").click()
+    draw(page, ONE)
+    cleared, drawn = page.evaluate("spoken")
+    assert cleared.startswith("Nothing drawn yet")
+    assert drawn.startswith(page.locator("#verdict").inner_text())
 
 
 @pytest.mark.parametrize("name", ["plain", pytest.param("directions", marks=LONG)])
@@ -222,6 +243,8 @@ def test_print_takes_four_pages_and_cuts_nothing(open_page: Any, report: Any, na
     margins = dict.fromkeys(("top", "bottom", "left", "right"), "1cm")
     pdf = page.pdf(format="A4", margin=margins)
     assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 4
+    shading = "cell => getComputedStyle(cell).printColorAdjust"
+    assert page.locator("[data-true]").first.evaluate(shading) == "exact"
     cut = page.evaluate("""() => [...document.body.querySelectorAll("*")].filter(element => {
         const { left, right, width, height } = element.getBoundingClientRect(), style = getComputedStyle(element);
         if (width <= 1 || height <= 1 || style.visibility === "hidden") return false; // for screen readers alone

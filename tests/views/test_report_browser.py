@@ -190,7 +190,10 @@ def test_why_the_one_and_not_the_other_adds_up(open_page: Any, reports: Path, na
         np.testing.assert_allclose(
             alpha, 255 * np.abs(np.append(spoke, 0)[places]) / np.abs(spoke).max(), atol=1
         )
-    # The winner itself is no rival.
+    # The winner itself is no rival: arrow keys pass over it.
+    assert page.locator("#rival option:disabled").evaluate_all("options => options.map(o => o.value)") == [
+        "0"
+    ]
     page.locator("[data-class='0'] button").click()
     assert int(page.locator("#rival").input_value()) == np.argsort(F)[-2]
 
