@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -19,6 +19,14 @@ PART_ROWS = 256
 #: How long the end waits for a block that is still being read. A signal leaves the program little more.
 _PATIENCE_SECONDS = 1.0
 
+#: Called with the number of rows that were just trained on, after each block of them.
+OnRows = Callable[[int], object]
+#: Called before each step of training with the number of steps done, and a function that returns the
+#: parameters as they are then, (N + 1, K * L) float32.
+OnStep = Callable[[int, Callable[[], NDArray[np.float32]]], object]
+#: The dtypes that rows may have.
+_STORED = (np.dtype(np.uint8), np.dtype(np.float32))
+
 Item = TypeVar("Item")
 
 
@@ -26,6 +34,14 @@ def cores() -> int:
     """How many cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # of this process alone; not on every system
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def check_stored(stored: NDArray[Any], labels: NDArray[Any]) -> None:
+    """Raise TypeError unless rows are uint8 or float32, and labels are integers."""
+    if stored.dtype not in _STORED or labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"rows are uint8 or float32 and labels are integers, got {stored.dtype} and {labels.dtype}"
+        )
 
 
 class Gatherer:

@@ -30,7 +30,8 @@ class Setting:
     name : of the parameter, the config key and, with dashes, the option.
     kind : float, int or str.
     default : None if it depends on the data; `follows` describes the rule.
-    fits : feature step -> the default with a chain that ends in it, where that is another.
+    fits : feature step or solver -> the default with it, where that is another.
+    solver : the only solver that has it; with another it is None. "" for one that all have.
     low, high : the range of a number, inclusive unless `low_open` or `high_open`.
     choices : the allowed values of a string.
     swept : whether models trained side by side in a sweep may differ in it.
@@ -47,11 +48,14 @@ class Setting:
     choices: tuple[str, ...] = ()
     swept: bool = False
     follows: str = ""
+    solver: str = ""
     fits: Mapping[str, Any] = field(default_factory=dict)
 
-    def default_with(self, features: Sequence[str]) -> Any:
-        """The default with a chain of feature steps."""
-        return self.fits.get(features[-1], self.default) if features else self.default
+    def default_with(self, features: Sequence[str], solver: str) -> Any:
+        """The default with a chain of feature steps and a solver; None if the solver has no such setting."""
+        if self.solver not in ("", solver):
+            return None
+        return self.fits.get(solver, self.fits.get(features[-1], self.default) if features else self.default)
 
     @property
     def rule(self) -> str:
@@ -117,26 +121,40 @@ def _setting(kind: type, default: Any, text: str, **limits: Any) -> Any:
 class Settings:
     """The hyperparameters of a run; this is the table that everything else is made from.
 
+    Those that only one solver has are None with another, which `for_features` sees to.
+
     Raises
     ------
-    UsageError : a value of the wrong type or out of range; it is named.
+    UsageError : a value of the wrong type or out of range, or of a setting that the solver has not; it is
+        named.
     """
 
-    lr: float = _setting(float, 0.2, "Learning rate.", low_open=True, swept=True, fits={"directions": 4.0})
+    lr: float = _setting(
+        float, 0.2, "Learning rate.", low_open=True, swept=True, solver="sgd", fits={"directions": 4.0}
+    )
     reg: float = _setting(
         float, 1e-4, "Lambda of the L2 penalty on W.", swept=True, fits={"directions": 1e-6}
     )
     momentum: float = _setting(
-        float, 0.9, "Momentum; 0 is plain gradient descent.", high=1, high_open=True, swept=True
+        float,
+        0.9,
+        "Momentum; 0 is plain gradient descent.",
+        high=1,
+        high_open=True,
+        swept=True,
+        solver="sgd",
     )
     schedule: str = _setting(
         str,
         "cosine",
         "How the learning rate changes: cosine falls to 0 at the end.",
         choices=("constant", "cosine"),
+        solver="sgd",
     )
-    epochs: int = _setting(int, 10, "Passes over the training rows.", low=1, high=100_000)
-    batch_size: int = _setting(int, 128, "Rows in a minibatch.", low=1)
+    epochs: int = _setting(
+        int, 10, "Passes over the training rows.", low=1, high=100_000, fits={"lbfgs": 150}
+    )
+    batch_size: int = _setting(int, 128, "Rows in a minibatch.", low=1, solver="sgd")
     seed: int = _setting(int, 0, "Random seed of the validation rows and the shuffles.", swept=True)
     val_size: int | None = _setting(
         int,
@@ -144,15 +162,29 @@ class Settings:
         "Rows of the training file held out for validation.",
         follows="min(5000, rows // 10)",
     )
+    solver: str = _setting(
+        str,
+        "sgd",
+        "How the loss is lowered: sgd is minibatch gradient descent with momentum, lbfgs full-batch L-BFGS, "
+        "which needs no learning rate and comes closer to the minimum.",
+        choices=("sgd", "lbfgs"),
+    )
 
     def __post_init__(self) -> None:
+        SETTINGS["solver"].check(self.solver)
         for name, setting in SETTINGS.items():
-            object.__setattr__(self, name, setting.check(getattr(self, name)))
+            value = getattr(self, name)
+            if setting.solver in ("", self.solver):
+                object.__setattr__(self, name, setting.check(value))
+            elif value is not None:
+                remedy = f"leave it out, or train with {setting.solver}"
+                raise UsageError(f"{name} is set, but the solver {self.solver} has none", remedy=remedy)
 
     @classmethod
     def for_features(cls, features: Sequence[str], **given: Any) -> Self:
-        """The settings given, and for all others the defaults with a chain of feature steps."""
-        defaults = {name: setting.default_with(features) for name, setting in SETTINGS.items()}
+        """The settings given, and for all others the defaults with a chain of feature steps and a solver."""
+        solver = SETTINGS["solver"].check(given.get("solver", SETTINGS["solver"].default))
+        defaults = {name: setting.default_with(features, solver) for name, setting in SETTINGS.items()}
         return cls(**{**defaults, **given})
 
     def for_rows(self, rows: int) -> "Settings":

@@ -129,6 +129,6 @@ def effective_config(
             if not is_unicode(written):
                 raise UsageError(f"{name} is not UTF-8, as a config file must be", value)
             lines.append(f"{name} = " + re.sub("[^ -~]", lambda c: f"\\U{ord(c[0]):08x}", written))
-        elif name in SETTINGS:
+        elif name in SETTINGS and SETTINGS[name].follows:
             lines.append(f"# {name} = {SETTINGS[name].follows}")
     return lines

@@ -151,14 +151,17 @@ def settings(command: Any, *, swept: bool = False, only: Mapping[str, str] | Non
     A setting that is not given has the default that fits the features. `only` has the names of those that get
     an option, each with a help text of its own or "".
     """
-    names = only or dict.fromkeys(SETTINGS, "")
+    names = only or {name: "" for name in SETTINGS if not (swept and name == "solver")}
 
     @functools.wraps(command)
     def with_settings(*args: Any, features: tuple[str, ...], **options: Any) -> Any:
-        given = {name: value for name in names if (value := options.pop(name)) is not None}
+        source = click.get_current_context().get_parameter_source
+        values = {name: options.pop(name) for name in names}
+        given = {name: value for name, value in values.items() if source(name) is not ParameterSource.DEFAULT}
         if swept:
+            defaults = Settings.for_features(features)
             options["lists"] = {
-                name: given.pop(name, (entry.default_with(features),))
+                name: given.pop(name, (getattr(defaults, name),))
                 for name, entry in SETTINGS.items()
                 if entry.swept
             }

@@ -46,7 +46,10 @@ def command(
     print_config: bool,
     json: bool,
 ) -> None:
-    """Train softmax regression by minibatch gradient descent.
+    """Train softmax regression by minibatch gradient descent, or with --solver lbfgs by L-BFGS.
+
+    L-BFGS lowers the loss over all rows at once and ends early if rounding hides the next step; --lr,
+    --momentum, --schedule and --batch-size do not go with it.
 
     The receipt in the weights file records the features, and every command that reads the weights applies
     them. On a terminal the run ends with sparklines of loss and accuracy; show --history draws them again.
@@ -100,7 +103,7 @@ def train_and_report(
             on_rows=advance,
             notify=output.warn,
         )
-    if output.is_terminal() and settings.epochs > 1:
+    if output.is_terminal() and (model.receipt and len(model.receipt.history) > 1):
         _draw_history(model)
     _report(model, split, time.perf_counter() - started, as_json=as_json)
     return model
@@ -118,7 +121,7 @@ def _draw_history(model: "Model") -> None:
 def _report(model: "Model", split: "Split", seconds: float, *, as_json: bool) -> None:
     receipt = model.receipt
     assert receipt is not None
-    epochs = receipt.hyperparameters.epochs
+    epochs = len(receipt.history)
     if as_json:
         output.emit_json(
             {

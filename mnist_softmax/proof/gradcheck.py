@@ -21,10 +21,13 @@ from mnist_softmax.proof.references import (
     by_central_differences,
     by_complex_step,
     by_each_logit,
+    direction_by_matrix,
     plain_softmax,
+    relative_error,
 )
 from mnist_softmax.training.descent import learning_rate_factor, learning_rate_factors
 from mnist_softmax.training.kernel import Step
+from mnist_softmax.training.lbfgs import direction, folded, sum_of_block
 
 #: The same float64 arithmetic in another order.
 _ROUNDING = 1e-12
@@ -58,6 +61,9 @@ class Formulas:
     learning_rate_factor: Callable[..., float] = learning_rate_factor
     learning_rate_factors: Callable[..., Iterator[tuple[float, float]]] = learning_rate_factors
     step: type[Step] = Step
+    sum_of_block: Callable[..., Any] = sum_of_block
+    folded: Callable[..., Any] = folded
+    direction: Callable[..., Any] = direction
 
 
 @dataclass(frozen=True)
@@ -83,17 +89,6 @@ class Check:
         return self.error <= self.tolerance
 
 
-def relative_error(a: Any, b: Any, least: float = 0.0) -> float:
-    """max|a - b| / max|b|; max|a - b| if b is zero up to rounding; inf if the shapes differ.
-
-    A max|b| below `least` counts as that.
-    """
-    if np.shape(a) != np.shape(b):
-        return math.inf
-    largest = max(float(np.max(np.abs(b))), least)
-    return float(np.max(np.abs(np.subtract(a, b)))) / (largest if largest > 1e-12 else 1.0)
-
-
 def _logits(p: Problem, f: Formulas) -> float:
     return relative_error(f.logits(p.X, p.P[:-1], p.P[-1]), p.F)
 
@@ -109,9 +104,8 @@ def _softmax(p: Problem, f: Formulas) -> float:
 
 
 def _shift_invariance(p: Problem, f: Formulas) -> float:
-    constants = np.resize(
-        [1e4, -1e4, 0.1], (len(p.F), 1)
-    )  # exp would overflow or underflow with the first two
+    # exp would overflow or underflow with the first two.
+    constants = np.resize([1e4, -1e4, 0.1], (len(p.F), 1))
     return relative_error(f.softmax(p.F + constants), p.S)
 
 
@@ -230,6 +224,15 @@ def _one_step(p: Problem, f: Formulas) -> float:
     return relative_error(drop, -lr * ((dW**2).sum() + (dB**2).sum()))
 
 
+def _blocks(p: Problem, f: Formulas) -> float:
+    of_all = np.vstack([p.cross_entropy_by_parameters, np.full(p.P.shape[1], p.nats.mean())])
+    return relative_error(p.by_blocks(f.sum_of_block, f.folded), of_all)
+
+
+def _direction(p: Problem, f: Formulas) -> float:
+    return relative_error(f.direction(*p.parabola), direction_by_matrix(*p.parabola))
+
+
 #: Name, equation, tolerance and check of each step, in the order of the derivation.
 STEPS: tuple[tuple[str, int, float, Callable[[Problem, Formulas], float]], ...] = (
     ("logits", 1, _ROUNDING, _logits),
@@ -258,6 +261,8 @@ STEPS: tuple[tuple[str, int, float, Callable[[Problem, Formulas], float]], ...] 
     ("fast gradient, float32", 21, _FLOAT32, _fast_gradient),
     ("fast update, float32", 22, _FLOAT32, _fast_update),
     ("one step lowers the loss", 25, _STRAIGHT_LINE, _one_step),
+    ("gradient from blocks, float32", 26, _FLOAT32, _blocks),
+    ("direction of L-BFGS", 27, _COMPLEX_STEP, _direction),
 )
 
 

@@ -19,10 +19,22 @@ from mnist_softmax.rows import Gatherer
 from mnist_softmax.settings import Settings
 from mnist_softmax.training.batches import of_epoch
 from mnist_softmax.training.kernel import Step, initial_state
+from mnist_softmax.training.lbfgs import Pair
 
 _H_CENTRAL = 1e-4
 _H_COMPLEX = 1e-30
 _MOMENTUM = 0.9
+
+
+def relative_error(a: Any, b: Any, least: float = 0.0) -> float:
+    """max|a - b| / max|b|; max|a - b| if b is zero up to rounding; inf if the shapes differ.
+
+    A max|b| below `least` counts as that.
+    """
+    if np.shape(a) != np.shape(b):
+        return math.inf
+    largest = max(float(np.max(np.abs(b))), least)
+    return float(np.max(np.abs(np.subtract(a, b)))) / (largest if largest > 1e-12 else 1.0)
 
 
 def by_central_differences(f: Callable[[float], Any]) -> Any:
@@ -57,6 +69,17 @@ class FastStep(NamedTuple):
     velocity: NDArray[np.float64]
     change: NDArray[np.float64]
     nats: NDArray[np.float32]
+
+
+def direction_by_matrix(gradient: NDArray[np.float64], pairs: list[Pair]) -> NDArray[np.float64]:
+    """Minus H times the gradient, with the whole matrix H, from the oldest pair to the newest. Eq. 27."""
+    (s, y), unit = pairs[-1], np.eye(gradient.size)
+    H = (s * y).sum() / (y * y).sum() * unit
+    for s, y in pairs:
+        s, y = s.reshape(-1, 1), y.reshape(-1, 1)  # noqa: PLW2901
+        left = unit - s @ y.T / (y.T @ s)
+        H = left @ H @ left.T + s @ s.T / (y.T @ s)
+    return np.asarray(-(H @ gradient.ravel()).reshape(gradient.shape))
 
 
 class Problem:
@@ -178,3 +201,21 @@ class Problem:
     def velocity(self) -> NDArray[np.float64]:
         """(N + 1, L); the velocity after one step. Eq. 17."""
         return np.asarray(_MOMENTUM * self.velocity_before + self.by_parameters)
+
+    def by_blocks(self, sum_of_block: Callable[..., Any], folded: Callable[..., Any]) -> NDArray[np.float64]:
+        """(N + 2, L); dC/dW, dC/dB, and a row of C, from five blocks of the rows or fewer. Eq. 26."""
+        M = len(self.stored)
+        blocks = [np.arange(M)[start : start + -(-M // 5)] for start in range(0, M, -(-M // 5))]
+        nats, product = folded(
+            sum_of_block(self.stored, self.labels, block, self.state.V, SCALE) for block in blocks
+        )
+        return np.vstack([product.T / (M * SCALE), np.full(self.P.shape[1], nats / M)])
+
+    @cached_property
+    def parabola(self) -> tuple[NDArray[np.float64], list[Pair]]:
+        """A random gradient (3, 4) and five steps, each with the change of a gradient that is linear."""
+        rng = np.random.default_rng(len(self.stored))
+        gradient, *steps = rng.normal(size=(6, 3, 4))
+        root = rng.normal(size=(12, 12))
+        curvature = root @ root.T + np.eye(12)
+        return gradient, [(step, (curvature @ step.ravel()).reshape(3, 4)) for step in steps]

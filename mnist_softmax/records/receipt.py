@@ -36,7 +36,8 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     epoch : 1 for the first.
-    running_loss : mean cross-entropy of the batches, each computed before its own step; no penalty.
+    running_loss : mean cross-entropy of the batches, each computed before its own step; no penalty. Of L-BFGS
+        that of all rows, after the epoch.
     validation_loss, validation_accuracy : after the epoch; None without held-out rows.
     """
 
@@ -108,7 +109,7 @@ class Receipt(Run, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=T
     array_sha256 : of the bytes of the array, without the header of the file.
     loss : of the final weights over all rows trained on, with the penalty.
     train_accuracy, validation_accuracy : fractions; the latter None without held-out rows.
-    history : one entry for each epoch.
+    history : one entry for each epoch; L-BFGS may need fewer than `settings` allows.
     """
 
     format: Literal[1] = 1
@@ -142,7 +143,8 @@ def train_arguments(receipt: Receipt, source: Source, out: Path) -> list[str]:
     where = ["--dataset", source.dataset] if source.dataset else ["--data-dir", folder]
     arguments = ["train", *where, "--features", ",".join(receipt.features) or "none"]
     for key, value in receipt.settings.items():
-        arguments += ["--" + key.replace("_", "-"), str(value)]
+        if value is not None:  # of another solver
+            arguments += ["--" + key.replace("_", "-"), str(value)]
     return [*arguments, "--out", as_argument(out)]
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,16 @@ from mnist_softmax.features import steps
 from mnist_softmax.features.prepare import prepare
 from mnist_softmax.files import check_writable_target
 from mnist_softmax.records import checkpoint
+from mnist_softmax.records.checkpoint import Checkpoint, State
 from mnist_softmax.records.log import LineLog
 from mnist_softmax.records.receipt import Epoch, Receipt, Run, encode, run_of
 from mnist_softmax.records.weights import array_sha256, checkpoint_path
+from mnist_softmax.rows import OnRows, OnStep
 from mnist_softmax.runs.model import Model
 from mnist_softmax.scoring.metrics import cross_entropy_and_accuracy
 from mnist_softmax.settings import Settings, check_features
-from mnist_softmax.training.descent import OnRows, OnStep, descend
-from mnist_softmax.training.kernel import State, initial_state
+from mnist_softmax.training import kernel, lbfgs
+from mnist_softmax.training.descent import descend
 
 _SECONDS_BETWEEN_CHECKPOINTS = 1.0
 
@@ -69,7 +71,8 @@ def fit(
     resume : continue from the checkpoint beside `out`, if there is one; the result is the same as without the
         interruption. If False, an old checkpoint is discarded.
     on_epoch : called after each epoch.
-    on_rows, on_step : called with the number of rows just trained on, and before each step; see `descend`.
+    on_rows, on_step : called with the number of rows just trained on, and before each step; see `descend`
+        and `lbfgs.minimise`.
     notify : called with a message about a checkpoint: none to resume from, discarded, or kept after a signal.
 
     Raises
@@ -89,7 +92,8 @@ def fit(
     if resume:
         keeper.load(notify)
     stored = prepare(split.images, split.height, split.width, features, folder)
-    state = keeper.state or initial_state(stored.shape[1], len(split.class_names), steps.SCALE)
+    solver = lbfgs if settings.solver == "lbfgs" else kernel
+    state = keeper.state or solver.initial_state(stored.shape[1], len(split.class_names), steps.SCALE)
     with ExitStack() as stack:
         write_line = stack.enter_context(LineLog(log)).write if log else lambda _: None
         for entry in keeper.history:
@@ -97,10 +101,8 @@ def fit(
         if not resume:
             keeper.begin(notify)
         try:
-            for (running_loss,) in descend(
-                stored, split.labels, rows, [settings], state, on_rows=on_rows, on_step=on_step
-            ):
-                entry = _entry(float(running_loss), state, stored, split.labels, held_out)
+            for running_loss in _epochs(stored, split.labels, rows, settings, state, on_rows, on_step):
+                entry = _entry(running_loss, state, stored, split.labels, held_out)
                 _check_finite(settings, state, entry.running_loss, entry.validation_loss)
                 write_line(encode(entry))
                 keeper.epoch_done(state, entry)
@@ -133,6 +135,23 @@ def fit(
     return model
 
 
+def _epochs(
+    stored: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    rows: NDArray[np.uint32],
+    settings: Settings,
+    state: State,
+    on_rows: OnRows,
+    on_step: OnStep | None,
+) -> Iterator[float]:
+    """The running loss after each epoch, by the solver that `state` belongs to."""
+    if isinstance(state, lbfgs.State):
+        yield from lbfgs.minimise(stored, labels, rows, settings, state, on_rows=on_rows, on_step=on_step)
+    else:
+        for (loss,) in descend(stored, labels, rows, [settings], state, on_rows=on_rows, on_step=on_step):
+            yield float(loss)
+
+
 def _entry(
     running_loss: float,
     state: State,
@@ -154,7 +173,7 @@ def _check_finite(settings: Settings, state: State, *losses: float | None) -> No
             f"epoch {state.epoch}",
             expected="a finite loss",
             got="NaN or infinity",
-            remedy=f"try --lr below {settings.lr:g}",
+            remedy=f"try --lr below {settings.lr:g}" if settings.lr else "try a smaller --reg",
         )
 
 
@@ -199,7 +218,7 @@ class _Keeper:
         state = self._end_of_epoch
         if self.path and state and state.epoch > self.epochs_on_disk:
             done = self.history[: state.epoch]  # a signal may come between an entry and its state
-            checkpoint.save(self.path, self.run, checkpoint.Checkpoint(state, done))
+            checkpoint.save(self.path, self.run, Checkpoint(state, done))
             self.epochs_on_disk = state.epoch
             self._written_at = time.monotonic()
 

@@ -96,14 +96,16 @@ class Keeper:
 
     def __init__(self, settings: Settings, rows: int) -> None:
         self.rows = settings.row_passes(rows) // settings.epochs
-        self._batch_size = settings.batch_size
-        self._batches = max(-(-self.rows // settings.batch_size), 1)
-        self._last = self._batches * settings.epochs
-        self._wanted = {0, *np.geomspace(1, self._last, MOST_MOMENTS - 1).round().astype(int).tolist()}
+        self._batch_size = settings.batch_size or self.rows  # L-BFGS takes all rows in each step
+        self._batches = max(-(-self.rows // self._batch_size), 1)
+        self._done = 0
+        last = self._batches * settings.epochs
+        self._wanted = {0, *np.geomspace(1, last, MOST_MOMENTS - 1).round().astype(int).tolist()}
         self._kept: dict[int, NDArray[np.float32]] = {}
 
     def on_step(self, done: int, parameters: Callable[[], NDArray[np.float32]]) -> None:
         """Keep the parameters before a step, if it is the time; see `training.descent.OnStep`."""
+        self._done = done + 1
         if done in self._wanted:
             self._kept[done] = parameters()
 
@@ -117,7 +119,7 @@ class Keeper:
         WeightsError : parameters so large that a logit overflows.
         """
         numbers, moments = np.arange(len(labels)), []
-        for done, parameters in {**self._kept, self._last: end}.items():
+        for done, parameters in {**self._kept, self._done: end}.items():
             epochs, rest = divmod(done, self._batches)
             rows = epochs * self.rows + rest * self._batch_size
             (loss,), (accuracy,) = cross_entropy_and_accuracy(parameters, stored, labels, numbers)

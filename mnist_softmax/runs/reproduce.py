@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from mnist_softmax.data.split import Source, Split
 from mnist_softmax.errors import WeightsError
 from mnist_softmax.records.receipt import Receipt
+from mnist_softmax.rows import OnRows, OnStep
 from mnist_softmax.runs.fit import fit
 from mnist_softmax.runs.model import Model
 from mnist_softmax.runs.replay import Keeper, Outcome, Replay, too_long
-from mnist_softmax.training.descent import OnRows, OnStep
 
 #: The largest allowed difference of a weight on other hardware or with other versions, as a fraction of the
 #: largest weight. OpenBLAS's kernels for different processors were seen to differ by 1e-6.

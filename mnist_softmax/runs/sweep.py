@@ -25,10 +25,10 @@ from mnist_softmax.data.split import Split, train_validation_rows
 from mnist_softmax.errors import UsageError
 from mnist_softmax.features import steps
 from mnist_softmax.features.prepare import prepare
-from mnist_softmax.rows import cores
+from mnist_softmax.rows import OnRows, cores
 from mnist_softmax.scoring.metrics import cross_entropy_and_accuracy
 from mnist_softmax.settings import SETTINGS, Settings, check_features
-from mnist_softmax.training.descent import OnRows, descend
+from mnist_softmax.training.descent import descend
 from mnist_softmax.training.kernel import initial_state
 
 #: The settings that combinations differ in: all that are swept, except the seed.

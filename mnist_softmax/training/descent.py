@@ -1,7 +1,7 @@
 """Minibatch gradient descent: the epochs around the step of `kernel`. Scoring is left to the caller."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -9,18 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_softmax import blas
-from mnist_softmax.rows import Gatherer, cores, prefetched
+from mnist_softmax.rows import Gatherer, OnRows, OnStep, check_stored, cores, prefetched
 from mnist_softmax.settings import Settings
 from mnist_softmax.training.batches import blocks
 from mnist_softmax.training.kernel import Block, State, Step
-
-#: Called with the number of rows that were just trained on, after each block of them.
-OnRows = Callable[[int], object]
-#: Called before each step with the number of steps done, and a function that returns the parameters as they
-#: are then, (N + 1, K * L) float32.
-OnStep = Callable[[int, Callable[[], NDArray[np.float32]]], object]
-#: The dtypes that rows may have.
-_STORED = (np.dtype(np.uint8), np.dtype(np.float32))
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
@@ -64,7 +56,7 @@ def descend(
     rows : ascending row numbers to train on, at least one.
     models : settings of the K models; lr, reg and momentum may differ, the rest is taken from the first.
     on_rows : called with the number of rows that were just trained on, after each block of at most 4,096.
-    on_step : called before each step; see `OnStep`. It has no effect on the result.
+    on_step : called before each step; see `rows.OnStep`. It has no effect on the result.
     threads : with 2, one gathers the rows ahead of the one that trains; None for the number of cores. It
         affects only the speed.
 
@@ -77,10 +69,7 @@ def descend(
     ------
     TypeError : `stored` or `labels` has another dtype.
     """
-    if stored.dtype not in _STORED or labels.dtype.kind not in "iu":
-        raise TypeError(
-            f"rows are uint8 or float32 and labels are integers, got {stored.dtype} and {labels.dtype}"
-        )
+    check_stored(stored, labels)
     first = models[0]
     with np.errstate(over="ignore"):  # an lr too large for float32 diverges, as it should
         step = Step(state, models)

@@ -95,11 +95,11 @@ class _Workspace:
     row_tiles, column_tiles : slices of X for the two products, each with where the product goes.
     """
 
-    def __init__(self, rows: int, state: State, models: int, gradient: NDArray[np.float32]) -> None:
-        outputs, columns = state.V.shape
-        padded, width = gradient.shape
+    def __init__(self, rows: int, shape: tuple[int, int], scale: float, models: int, product: Any) -> None:
+        outputs, columns = shape
+        padded, width = product.shape
         self.X = blas.zeros(rows, columns)
-        self.X[:, columns - 1] = state.scale
+        self.X[:, columns - 1] = scale
         self.features = self.X[:, : columns - 1]
         self.F = np.zeros((padded, rows), np.float32)
         self.F_models = self.F[:outputs].reshape(models, -1, rows)
@@ -107,7 +107,66 @@ class _Workspace:
         self.by_row = np.empty((models, 1, rows), np.float32)
         self.first_class = np.arange(models)[:, None] * self.F_models[0].size + np.arange(rows)
         self.row_tiles = [(tile, self.F[:, tile]) for tile in blas.tiles(rows, outputs * width)]
-        self.column_tiles = [(tile, gradient[:, tile]) for tile in blas.tiles(width, outputs * rows)]
+        self.column_tiles = [(tile, product[:, tile]) for tile in blas.tiles(width, outputs * rows)]
+
+
+class Gradient:
+    """The gradient of the cross-entropy of some rows, for K models that see the same rows.
+
+    Parameters
+    ----------
+    V : (K * L, N + 1) float32, see `State`; it is copied.
+    scale : the stored value that stands for 1.
+
+    Attributes
+    ----------
+    V : the copy, whose rows may be longer; what fills them up is zero.
+    product : of the shape of `V`: what `run` computed last.
+    """
+
+    def __init__(self, V: NDArray[np.float32], scale: float, models: int = 1) -> None:
+        self._shape, self._scale, self._models = V.shape, scale, models
+        outputs, columns = V.shape
+        # What fills up the matrices stays zero: rows of V without logits, columns that no row has.
+        self._V_padded = blas.zeros(blas.padded(outputs), columns)
+        self.V = self._V_padded[:outputs]
+        self.V[:, :columns] = V
+        self._product_padded = np.empty_like(self._V_padded)
+        self.product = self._product_padded[:outputs]
+        self._workspaces: dict[int, _Workspace] = {}
+
+    def workspace(self, rows: int) -> _Workspace:
+        """What parts of so many rows share."""
+        if rows not in self._workspaces:
+            self._workspaces[rows] = _Workspace(
+                rows, self._shape, self._scale, self._models, self._product_padded
+            )
+        return self._workspaces[rows]
+
+    def run(
+        self,
+        work: _Workspace,
+        rows: NDArray[Any],
+        true_class: NDArray[np.intp],
+        logits: NDArray[np.float32],
+        sums: NDArray[np.float32],
+        rate: Any,
+    ) -> None:
+        """Set `product` to rate * (S - Y)^T X, Eq. 21; set the shifted true logits, and the sums."""
+        X, F, by_row = work.X, work.F_models, work.by_row
+        np.copyto(work.features, rows)
+        for tile, F_tile in work.row_tiles:
+            np.matmul(self._V_padded, X[tile].T, out=F_tile)
+        np.maximum.reduce(F, axis=1, keepdims=True, out=by_row)
+        np.subtract(F, by_row, out=F)
+        work.F_flat.take(true_class, out=logits, mode="clip")
+        np.exp(F, out=F)
+        np.add.reduce(F, axis=1, keepdims=True, out=sums)
+        np.divide(rate, sums, out=by_row)
+        np.multiply(F, by_row, out=F)  # rate * S
+        work.F_flat[true_class] -= rate  # rate * (S - Y)
+        for tile, product_tile in work.column_tiles:
+            np.matmul(work.F, X[:, tile], out=product_tile)
 
 
 class Step:
@@ -122,14 +181,11 @@ class Step:
     def __init__(self, state: State, models: Sequence[Settings]) -> None:
         self._state, self._models = state, len(models)
         outputs, columns = state.V.shape
-        # What fills up the matrices stays zero: rows of V without logits, columns that no row has.
-        self._V_padded = blas.zeros(blas.padded(outputs), columns)
-        self._V, self._velocity = self._V_padded[:outputs], blas.zeros(outputs, columns)
-        self._V[:, :columns], self._velocity[:, :columns] = state.V, state.velocity
-        self._gradient_padded = np.empty_like(self._V_padded)
-        self._gradient, self._decay = self._gradient_padded[:outputs], np.empty_like(self._V)
+        self._gradient = Gradient(state.V, state.scale, len(models))
+        self._V, self._velocity = self._gradient.V, blas.zeros(outputs, columns)
+        self._velocity[:, :columns] = state.velocity
+        self._decay = np.empty_like(self._V)
         self._bias_decay = self._decay[:, columns - 1]
-        self._workspaces: dict[int, _Workspace] = {}
 
         self._lr = _per_model([model.lr for model in models], (-1, 1, 1))
         self._momentum, self._lr_reg = (
@@ -155,15 +211,14 @@ class Step:
         (parts, K, rows) float32, the cross-entropy of each row under each model before the step of its batch.
         """
         count, rows = block.labels.shape
-        if rows not in self._workspaces:
-            self._workspaces[rows] = _Workspace(rows, self._state, self._models, self._gradient_padded)
-        work, part = self._workspaces[rows], block.cut.first
+        work, part = self._gradient.workspace(rows), block.cut.first
         true_class = work.first_class + block.labels[:, None] * rows
         logits, sums = np.empty((2, count, self._models, 1, rows), np.float32)
         for of_part in zip(block.rows, true_class[:, :, None], logits, sums, strict=True):
             if part == 0:
                 self._begin(block.cut.batch_rows, *next(rates))
-            self._add_gradient(work, *of_part)
+            self._gradient.run(work, *of_part, self._rate)
+            np.add(self._velocity, self._gradient.product, out=self._velocity)
             part = (part + 1) % block.cut.parts
             if part == 0:
                 np.subtract(self._V, self._velocity, out=self._V)
@@ -177,31 +232,6 @@ class Step:
         np.multiply(self._V, self._lr_reg * factor, out=self._decay)
         self._bias_decay.fill(0)  # it is not penalised
         np.add(self._velocity, self._decay, out=self._velocity)
-
-    def _add_gradient(
-        self,
-        work: _Workspace,
-        rows: NDArray[Any],
-        true_class: NDArray[np.intp],
-        logits: NDArray[np.float32],
-        sums: NDArray[np.float32],
-    ) -> None:
-        """Add rate * (S - Y)^T X / M to the velocity, Eq. 21; set the shifted true logits, and the sums."""
-        X, F, by_row = work.X, work.F_models, work.by_row
-        np.copyto(work.features, rows)
-        for tile, F_tile in work.row_tiles:
-            np.matmul(self._V_padded, X[tile].T, out=F_tile)
-        np.maximum.reduce(F, axis=1, keepdims=True, out=by_row)
-        np.subtract(F, by_row, out=F)
-        work.F_flat.take(true_class, out=logits, mode="clip")
-        np.exp(F, out=F)
-        np.add.reduce(F, axis=1, keepdims=True, out=sums)
-        np.divide(self._rate, sums, out=by_row)
-        np.multiply(F, by_row, out=F)  # rate * S
-        work.F_flat[true_class] -= self._rate  # rate * (S - Y)
-        for tile, gradient_tile in work.column_tiles:
-            np.matmul(work.F, X[:, tile], out=gradient_tile)
-        np.add(self._velocity, self._gradient, out=self._velocity)
 
 
 def _per_model(values: Any, shape: tuple[int, ...]) -> Any:

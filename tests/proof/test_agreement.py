@@ -8,7 +8,7 @@ import pytest
 from mnist_softmax import softmax
 from mnist_softmax.data.open import open_split
 from mnist_softmax.data.split import one_hot
-from mnist_softmax.proof.gradcheck import relative_error
+from mnist_softmax.proof.references import relative_error
 from mnist_softmax.rows import Gatherer
 from mnist_softmax.settings import Settings
 from mnist_softmax.training.batches import of_epoch

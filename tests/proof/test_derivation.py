@@ -91,6 +91,7 @@ def example() -> dict[str, Any]:
     values |= {"penalty": softmax.penalty(W, reg), "loss": loss(W), "J": softmax.jacobian(S)[0]}
     values |= {"dc_dS": softmax.probability_gradient(S, Y), "S_minus_Y": softmax.logit_gradient(S, Y)}
     values |= {"dC_dF": (S - Y) / 2, "dC_dW": softmax.gradient(X, Y, W, B, 0.0)[0], "dW": dW, "dB": dB}
+    values |= {f"dC_dW_{m + 1}": softmax.gradient(X[[m]], Y[[m]], W, B, 0.0)[0] for m in (0, 1)}
     values |= {"W_1": W_1, "B_1": B_1, "loss_1": loss(W_1, B_1), "rates": rates}
     values |= {"loss_above": loss(W + unit), "loss_below": loss(W - unit)}
     values |= {"central": loss(W + unit) - loss(W - unit)}
@@ -101,11 +102,11 @@ def example() -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", LANGUAGES)
 def test_the_equations_are_numbered_in_order_and_have_their_shapes(path: Path) -> None:
-    assert tags(path) == list(range(1, 26))
+    assert tags(path) == list(range(1, 28))
     for block in blocks(path, "math"):
         assert len(re.findall(r"\\tag", block)) <= 1
     after = re.findall(r"\\tag\{\d+\}\n```\n\n(\w+)", path.read_text(encoding="utf-8"))
-    assert after == [{ENGLISH: "Shapes", CHINESE: "形状"}[path]] * 25
+    assert after == [{ENGLISH: "Shapes", CHINESE: "形状"}[path]] * 27
 
 
 @pytest.mark.parametrize("path", LANGUAGES)

@@ -17,6 +17,7 @@ from mnist_softmax.proof import gradcheck, references
 from mnist_softmax.proof.gradcheck import Formulas
 from mnist_softmax.training.descent import learning_rate_factors
 from mnist_softmax.training.kernel import Step
+from mnist_softmax.training.lbfgs import Sum, direction, folded, sum_of_block
 
 NAMES = [name for name, *_ in gradcheck.STEPS]
 
@@ -39,16 +40,17 @@ def with_loss(change: Any) -> Formulas:
 
 
 class BiasColumnOfOnes(Step):
-    def _add_gradient(self, form: Any, *arguments: Any) -> None:
-        form.X[:, 784] = 1
-        super()._add_gradient(form, *arguments)
+    def run(self, block: Any, rates: Any) -> Any:
+        self._gradient.workspace(block.cut.rows).X[:, 784] = 1
+        return super().run(block, rates)
 
 
 class NoBiasGradient(Step):
-    def _add_gradient(self, *arguments: Any) -> None:
-        of_bias = self._velocity[:, 784].copy()
-        super()._add_gradient(*arguments)
+    def run(self, block: Any, rates: Any) -> Any:
+        of_bias = self._momentum * self._velocity[:, 784]
+        nats = super().run(block, rates)
         self._velocity[:, 784] = of_bias
+        return nats
 
 
 class LabelsForgotten(Step):
@@ -93,6 +95,10 @@ class RateForgotten(Step):
 class RatioForgotten(Step):
     def _begin(self, rows: int, factor: float, ratio: float) -> None:
         super()._begin(rows, factor, 1.0)
+
+
+def counted_alike(rows: int, total: Sum) -> Sum:
+    return Sum(13 / rows * total.nats, 13 / rows * total.product)
 
 
 #: Mistake -> the check that must catch it, and the formulas with the mistake in them. docs/derivation.md lists
@@ -220,6 +226,19 @@ MISTAKES: dict[str, tuple[str, Formulas]] = {
         "one step lowers the loss",
         with_gradient(lambda dW, dB, *_: (dW / 2, dB / 2)),
     ),
+    "every block counted alike": (
+        "gradient from blocks, float32",
+        Formulas(sum_of_block=lambda *arguments: counted_alike(len(arguments[2]), sum_of_block(*arguments))),
+    ),
+    "a block forgotten": (
+        "gradient from blocks, float32",
+        Formulas(folded=lambda sums: folded(list(sums)[:-1])),
+    ),
+    "the pairs from the oldest to the newest": (
+        "direction of L-BFGS",
+        Formulas(direction=lambda gradient, pairs: direction(gradient, pairs[::-1])),
+    ),
+    "plain gradient descent": ("direction of L-BFGS", Formulas(direction=lambda gradient, _: -gradient)),
 }
 
 

@@ -1,0 +1,256 @@
+"""L-BFGS: every step uses all rows, and what earlier steps showed about the curvature of the loss.
+
+The gradient of a mean over all rows is put together from those of its blocks, Eq. 26. So blocks of
+`BLOCK_ROWS` rows are computed apart, on as many cores as there are, and added in float64 in the order of a
+fixed binary tree: the sum has the same bits wherever its blocks were computed. A step goes in the direction
+of Eq. 27, and is tried again, shorter, where the loss does not fall enough. Each try is a pass over the rows.
+
+Source: D. C. Liu, J. Nocedal, "On the limited memory BFGS method for large scale optimization", 1989.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax import blas, softmax
+from mnist_softmax.rows import OnRows, OnStep, check_stored, cores
+from mnist_softmax.settings import Settings
+from mnist_softmax.training.kernel import Gradient
+
+#: Rows of a block, and how many steps are remembered. A change of either changes the bits of a result.
+BLOCK_ROWS, MEMORY = 16_384, 40
+#: Rows, and numbers, that are multiplied at once, at most.
+_PART_ROWS, _PART_NUMBERS = 512, 1 << 20
+#: The least part that the loss must fall by of what the slope promises (Armijo's condition).
+_LEAST_FALL = 1e-4
+#: A promise below this part of the loss is lost in the rounding of float32.
+_LEAST_PROMISE = 1e-9
+
+#: A step, and by how much it changed the gradient, each (L, N + 1) float64.
+Pair: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Parameters, and the loss there.
+
+    Attributes
+    ----------
+    V : (L, N + 1) float32; (W, B) / scale, transposed.
+    cross_entropy : the mean over the rows, without the penalty; infinity before the first pass.
+    loss, gradient : with the penalty; the gradient by (W, B), (L, N + 1) float64.
+    """
+
+    V: NDArray[np.float32]
+    cross_entropy: float
+    loss: float
+    gradient: NDArray[np.float64]
+
+
+@dataclass
+class State:
+    """What the next pass needs. Its arrays are replaced, not changed.
+
+    Attributes
+    ----------
+    best : the point with the least loss so far.
+    scale : the stored value that stands for 1: 255 for pixels.
+    pairs : the last steps, at most `MEMORY`.
+    length : of the step to try next, in units of the direction.
+    epoch : how many passes are done.
+    """
+
+    best: Point
+    scale: float
+    pairs: tuple[Pair, ...] = ()
+    length: float = 0.0
+    epoch: int = 0
+
+    def copy(self) -> "State":
+        """A copy that later passes do not change."""
+        return replace(self)
+
+    def parameters(self) -> NDArray[np.float32]:
+        """(N + 1, L) float32: rows 0..N-1 are W, the last is B."""
+        return np.ascontiguousarray(self.best.V.T * np.float32(self.scale))
+
+
+def initial_state(columns: int, classes: int, scale: float) -> State:
+    """All zeros, as `kernel.initial_state`; the first pass computes the loss there."""
+    shape = (classes, columns + 1)
+    return State(Point(np.zeros(shape, np.float32), math.inf, math.inf, np.zeros(shape)), scale)
+
+
+def minimise(
+    stored: NDArray[Any],
+    labels: NDArray[Any],
+    rows: NDArray[np.uint32],
+    settings: Settings,
+    state: State,
+    *,
+    on_rows: OnRows = lambda _: None,
+    on_step: OnStep | None = None,
+    threads: int | None = None,
+) -> Iterator[float]:
+    """Lower the loss, from `state` on, a pass at a time.
+
+    It ends when `settings.epochs` passes are done, or when rounding hides the next step. The first pass is
+    spent at the start: after it the parameters are still those of `state`, which is updated in place. The
+    arguments are those of `descent.descend`, for one model.
+
+    Yields
+    ------
+    The mean cross-entropy at the best point, after each pass, without the penalty; the loss never rises.
+
+    Raises
+    ------
+    TypeError : see `descent.descend`.
+    """
+    check_stored(stored, labels)
+    threads = min(threads or cores(), -(-len(rows) // BLOCK_ROWS))
+    with blas.one_thread(), ExitStack() as stack, np.errstate(over="ignore", invalid="ignore"):
+        pool = stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
+        while state.epoch < settings.epochs:
+            if on_step:
+                on_step(state.epoch, state.parameters)
+            way = direction(state.best.gradient, state.pairs)
+            slope = float(np.vdot(way, state.best.gradient))
+            if state.epoch and not -slope * state.length > _LEAST_PROMISE * state.best.loss:
+                return
+            V = (state.best.V + way * (state.length / state.scale)).astype(np.float32)
+            total = folded(_each_block(stored, labels, rows, V, state.scale, pool, threads, on_rows))
+            _try(state, _point(total, V, len(rows), settings.reg, state.scale), slope)
+            yield state.best.cross_entropy
+
+
+def _try(state: State, point: Point, slope: float) -> None:
+    """Go to the point that was tried, if the loss fell enough; else shorten the step."""
+    best, length = state.best, state.length
+    if not state.epoch:
+        state.best = point
+        # The curvature is not yet known: a step of length 1, but not one longer than the gradient.
+        state.length = 1 / max(1.0, float(np.linalg.norm(point.gradient)))
+    elif point.loss <= best.loss + _LEAST_FALL * length * slope:
+        step = (point.V.astype(np.float64) - best.V) * state.scale
+        change = point.gradient - best.gradient
+        if np.vdot(step, change) > 0:  # else rounding hides the curvature, which is never negative
+            state.pairs = (*state.pairs, (step, change))[-MEMORY:]
+        state.best, state.length = point, 1.0
+    else:  # the lowest point of the parabola through what is known, within limits
+        lowest = -slope * length**2 / (2 * (point.loss - best.loss - slope * length))
+        state.length = min(max(lowest, 0.1 * length), 0.5 * length) if lowest > 0 else 0.1 * length
+    state.epoch += 1
+
+
+def direction(gradient: NDArray[np.float64], pairs: Sequence[Pair]) -> NDArray[np.float64]:
+    """Minus the gradient, times the inverse curvature that the pairs show, Eq. 27; of the gradient's shape.
+
+    The "two-loop recursion" of Liu and Nocedal, which never forms the matrix.
+    """
+    way = -gradient
+    parts = []
+    for step, change in reversed(pairs):
+        part = np.vdot(step, way) / np.vdot(step, change)
+        way -= part * change
+        parts.append(part)
+    if pairs:
+        step, change = pairs[-1]
+        way *= np.vdot(step, change) / np.vdot(change, change)
+    for (step, change), part in zip(pairs, reversed(parts), strict=True):
+        way += (part - np.vdot(change, way) / np.vdot(step, change)) * step
+    return way
+
+
+class Sum(NamedTuple):
+    """Over some rows: the cross-entropy, and (S - Y)^T X as the rows are stored, (L, N + 1) float64."""
+
+    nats: float
+    product: NDArray[np.float64]
+
+
+def _point(total: Sum, V: NDArray[np.float32], rows: int, reg: float, scale: float) -> Point:
+    """The loss and its gradient at V from the sum over all rows, Eq. 26."""
+    W = V.astype(np.float64) * scale
+    W[:, -1] = 0  # the bias is not penalised
+    cross_entropy = total.nats / rows
+    loss = cross_entropy + float(softmax.penalty(W, reg))
+    return Point(V, cross_entropy, loss, total.product / (rows * scale) + reg * W)
+
+
+def folded(sums: Iterable[Sum]) -> Sum:
+    """Add in the order of a binary tree, whose left branches are as large and complete as can be.
+
+    It depends on the number of the sums alone, and folding runs of 2, 4, 8, ... first gives the same.
+    """
+    waiting: list[tuple[int, Sum]] = []
+    for total in sums:
+        size = 1
+        while waiting and waiting[-1][0] == size:
+            total, size = _added(waiting.pop()[1], total), 2 * size  # noqa: PLW2901
+        waiting.append((size, total))
+    _, total = waiting.pop()
+    while waiting:
+        total = _added(waiting.pop()[1], total)
+    return total
+
+
+def _added(left: Sum, right: Sum) -> Sum:
+    return Sum(left.nats + right.nats, left.product + right.product)
+
+
+def _each_block(
+    stored: NDArray[Any],
+    labels: NDArray[Any],
+    rows: NDArray[np.uint32],
+    V: NDArray[np.float32],
+    scale: float,
+    pool: ThreadPoolExecutor | None,
+    threads: int,
+    on_rows: OnRows,
+) -> Iterator[Sum]:
+    """The sums of the blocks in their order; of two for each thread the computation is under way."""
+    coming: deque[tuple[int, Callable[[], Sum]]] = deque()
+
+    def take() -> Sum:
+        count, result = coming.popleft()
+        total = result()
+        on_rows(count)
+        return total
+
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = rows[start : start + BLOCK_ROWS]
+        arguments = (stored, labels, block, V, scale)
+        result = pool.submit(sum_of_block, *arguments).result if pool else partial(sum_of_block, *arguments)
+        coming.append((len(block), result))
+        if len(coming) == 2 * threads:
+            yield take()
+    while coming:
+        yield take()
+
+
+def sum_of_block(
+    stored: NDArray[Any], labels: NDArray[Any], rows: NDArray[np.uint32], V: NDArray[np.float32], scale: float
+) -> Sum:
+    """The sum over the rows of a block. The calling process must have set one BLAS thread."""
+    gradient, columns = Gradient(V, scale), V.shape[1]
+    nats, product = 0.0, np.zeros(V.shape)
+    most = max(1, min(_PART_ROWS, _PART_NUMBERS // columns))
+    buffer = np.empty((min(most, len(rows)), columns - 1), stored.dtype)
+    for start in range(0, len(rows), most):
+        part = rows[start : start + most]
+        work = gradient.workspace(len(part))
+        taken = stored.take(part, axis=0, out=buffer[: len(part)], mode="clip")
+        true_class = work.first_class + labels[part].astype(np.intp) * len(part)
+        logits, sums = np.empty((2, 1, 1, len(part)), np.float32)
+        gradient.run(work, taken, true_class[:, None], logits, sums, 1.0)
+        product += gradient.product[:, :columns]
+        nats += float((np.log(sums) - logits).sum(dtype=np.float64))
+    return Sum(nats, product)
