@@ -121,3 +121,28 @@ def test_training_stays_under_150_megabytes(cache: Path, tmp_path: Path, option:
     )
     peak_kilobytes = int(done.stderr.split()[-2])
     assert peak_kilobytes < 150_000
+
+
+def test_lbfgs_reaches_the_optimum_within_1e4_in_170_passes_and_after_a_kill(
+    program: Program, cache: Path, tmp_path: Path
+) -> None:
+    command = ["train", "--solver", "lbfgs", "--val-size", 0, "--epochs", 170, "--json"]
+    made = json.loads(run(program, cache, *command, "--log", "log").out)
+    assert made["loss"] == pytest.approx(0.2592482953, abs=1e-4)
+    whole = (tmp_path / "weights.npy").read_bytes(), (tmp_path / "log").read_bytes()
+    assert json.loads(run(program, cache, "eval", "--json").out)["accuracy"] == pytest.approx(
+        0.9263, abs=1e-3
+    )
+    (tmp_path / "weights.npy").unlink()
+    environment = clean_environment(MNIST_SOFTMAX_CACHE_DIR=cache, OPENBLAS_NUM_THREADS=2)
+    words = [sys.executable, "-m", "mnist_softmax", *map(str, command), "--log", "log", "--resume"]
+    checkpoint = tmp_path / "weights.npy.checkpoint"
+    with subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        while not checkpoint.exists() and process.stderr.readline():
+            pass
+        process.kill()
+        process.communicate()
+    assert checkpoint.exists()
+    run(program, cache, *command, "--log", "log", "--resume")
+    assert ((tmp_path / "weights.npy").read_bytes(), (tmp_path / "log").read_bytes()) == whole

@@ -119,12 +119,12 @@ def minimise(
     with blas.one_thread(), ExitStack() as stack, np.errstate(over="ignore", invalid="ignore"):
         pool = stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
         while state.epoch < settings.epochs:
-            if on_step:
-                on_step(state.epoch, state.parameters)
             way = direction(state.best.gradient, state.pairs)
             slope = float(np.vdot(way, state.best.gradient))
             if state.epoch and not -slope * state.length > _LEAST_PROMISE * state.best.loss:
                 return
+            if on_step:
+                on_step(state.epoch, state.parameters)
             V = (state.best.V + way * (state.length / state.scale)).astype(np.float32)
             total = folded(_each_block(stored, labels, rows, V, state.scale, pool, threads, on_rows))
             _try(state, _point(total, V, len(rows), settings.reg, state.scale), slope)

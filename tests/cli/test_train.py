@@ -113,6 +113,7 @@ def test_the_receipt_tells_how_the_weights_were_made(
         "batch_size": 50,
         "seed": 7,
         "val_size": 20,
+        "solver": "sgd",
     }
     assert (made.dataset, made.data_dir) == (None, small_folder.name), "as it was given"
     assert (made.image_height, made.image_width, made.rows) == (8, 8, 280)
@@ -354,6 +355,50 @@ def test_the_remedy_for_a_damaged_checkpoint_helps(program: Program, tmp_path: P
     assert program(*train).code == 6, "what is no checkpoint is not removed without a word"
     (tmp_path / "weights.npy.checkpoint").unlink()
     assert program(*train, "--resume").code == 0
+
+
+# --solver lbfgs --------------------------------------------------------------------------------------------------
+
+#: Where each of four settings is set that L-BFGS has not.
+NOT_OF_LBFGS: dict[str, tuple[str, list[str], str, Any]] = {
+    "on the command line": ("lr", ["--lr", "0.2"], "", {}),
+    "on the command line, the default": ("schedule", ["--schedule", "cosine"], "", {}),
+    "in the config": ("momentum", [], "momentum = 0.9\n", {}),
+    "in the environment": ("batch_size", [], "", {"MNIST_SOFTMAX_TRAIN_BATCH_SIZE": "128"}),
+}
+
+
+@pytest.mark.parametrize("place", NOT_OF_LBFGS)
+def test_what_lbfgs_does_not_have_is_exit_2_wherever_it_is_set(
+    program: Program, tmp_path: Path, place: str
+) -> None:
+    name, arguments, config, environment = NOT_OF_LBFGS[place]
+    (tmp_path / "c.toml").write_text(f'solver = "lbfgs"\n{config}')
+    done = program("train", *SAMPLE, "--config", "c.toml", *arguments, **environment)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert f"{name} is set, but the solver lbfgs has none" in done.error
+    assert (
+        program("train", *SAMPLE, "--config", "c.toml", *arguments, "--solver", "sgd", **environment).code
+        == 0
+    )
+
+
+def test_lbfgs_trains_reproduces_and_says_what_it_did(program: Program, small_folder: Path) -> None:
+    train = ("train", "--data-dir", small_folder, "--solver", "lbfgs", "--features", "directions")
+    made = json.loads(program(*train, "--reg", "0.1", "--json").out)
+    assert 10 < made["epochs"] < 150  # it ended by itself
+    history = program("show", "--history").out
+    assert history.startswith(f"{made['epochs']} epochs")
+    assert "byte-identical" in program("reproduce").out
+    command = program("reproduce", "--dry-run").out.split()
+    assert "--solver" in command
+    assert not {"--lr", "--momentum", "--schedule", "--batch-size"} & set(command)
+    config = program(*train, "--print-config").out
+    assert 'solver = "lbfgs"' in config
+    assert "epochs = 150" in config
+    assert "lr" not in config
+    assert program("report", "-o", "r.html").code == 0
+    assert program("sweep", "--solver", "lbfgs").code == 2
 
 
 # --print-config -----------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from mnist_softmax.settings import Settings
 
 SPLIT = make_split()
 SETTINGS = Settings(lr=0.1, epochs=4, batch_size=32, seed=3)
+LBFGS = Settings.for_features((), solver="lbfgs", epochs=4, seed=3)
 
 
 @pytest.fixture
@@ -192,19 +193,22 @@ def stop_in(epoch: int, error: BaseException) -> Any:
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143), Kill()])
 @pytest.mark.parametrize("epoch", [2, 3, 4])
-def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(out: Path, epoch: int, stop: BaseException) -> None:
+@pytest.mark.parametrize("settings", [SETTINGS, LBFGS], ids=["sgd", "lbfgs"])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(
+    out: Path, settings: Settings, epoch: int, stop: BaseException
+) -> None:
     log = out.with_name("log")
-    fit(SPLIT, SETTINGS, ("deskew",), out=out, log=log)
+    fit(SPLIT, settings, ("deskew",), out=out, log=log)
     whole, whole_log = out.read_bytes(), log.read_bytes()
     out.unlink()
     with pytest.raises(type(stop)):
-        fit(SPLIT, SETTINGS, ("deskew",), out=out, log=log, **stop_in(epoch, stop))
+        fit(SPLIT, settings, ("deskew",), out=out, log=log, **stop_in(epoch, stop))
     assert names(out.parent) == ["log", "weights.npy.checkpoint"]
     assert log.read_bytes() == b"".join(whole_log.splitlines(keepends=True)[: epoch - 1])
     counted: list[int] = []
     fit(
         SPLIT,
-        SETTINGS,
+        settings,
         ("deskew",),
         out=out,
         log=log,
@@ -240,6 +244,27 @@ def test_a_stop_between_two_checkpoints_keeps_the_last_epoch(tmp_path: Path, sto
     fit(SPLIT, SETTINGS, out=out, resume=True, on_rows=counted.append)
     assert sum(counted) == 270
     assert load(out).receipt == fit(SPLIT, SETTINGS).receipt
+
+
+@pytest.mark.parametrize(("before", "after"), [(SETTINGS, LBFGS), (LBFGS, SETTINGS)])
+def test_a_run_does_not_go_on_with_the_other_solver(out: Path, before: Settings, after: Settings) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(SPLIT, before, out=out, **stop_in(3, KeyboardInterrupt()))
+    with pytest.raises(WeightsError, match=r"another run, which differs in .*solver"):
+        fit(SPLIT, after, out=out, resume=True)
+    fit(SPLIT, before, out=out, resume=True)
+
+
+def test_lbfgs_that_needs_fewer_passes_than_allowed_is_saved_and_read_again(out: Path) -> None:
+    settings = Settings.for_features((), solver="lbfgs", reg=0.1, epochs=1000)
+    counted: list[int] = []
+    made = receipt_of(fit(SPLIT, settings, out=out, on_rows=counted.append))
+    assert len(made.history) < 200
+    assert sum(counted) == 270 * len(made.history)
+    assert load(out).receipt == made
+    assert made.history[-1].running_loss + 0.05 * float((load(out).array[:-1] ** 2).sum()) == pytest.approx(
+        made.loss, rel=1e-6
+    )
 
 
 def test_a_stop_in_the_first_epoch_leaves_nothing(out: Path) -> None:

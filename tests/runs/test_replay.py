@@ -40,6 +40,7 @@ RUNS = [
     changed(SETTINGS, batch_size=100_000, val_size=0, schedule="constant", momentum=0),
     changed(SETTINGS, epochs=20, batch_size=1, val_size=290),
     changed(SETTINGS, batch_size=1),
+    Settings.for_features((), solver="lbfgs", epochs=30, val_size=40),
 ]
 
 
@@ -59,8 +60,9 @@ def test_the_moments_lead_from_nothing_to_the_weights(settings: Settings, featur
     assert last.parameters.tobytes() == model.array.tobytes()
     rows = [moment.rows for moment in shown.moments]
     assert rows == sorted(set(rows))
-    assert rows[1] == min(settings.batch_size, rows[-1] // settings.epochs)
-    steps = settings.epochs * -(-receipt_of(model).rows // settings.batch_size)
+    size = settings.batch_size or 260
+    assert rows[1] == min(size, rows[-1] // settings.epochs)
+    steps = settings.epochs * -(-receipt_of(model).rows // size)
     assert min(steps + 1, 13) <= len(rows) <= 20
     stored, numbers = model.features_of(SCORED), np.arange(200)
     for moment in shown.moments:
@@ -69,6 +71,13 @@ def test_the_moments_lead_from_nothing_to_the_weights(settings: Settings, featur
         assert (moment.loss, moment.accuracy) == (loss, accuracy)
     whole = evaluate(model, SCORED)
     assert (last.loss, last.accuracy) == (whole.log_loss, whole.accuracy)
+
+
+def test_the_last_moment_of_lbfgs_is_after_the_passes_that_it_needed() -> None:
+    settings = Settings.for_features((), solver="lbfgs", reg=0.1, epochs=1000)
+    model = fit(SPLIT, settings)
+    done = len(receipt_of(model).history)
+    assert replay(model, SPLIT, SCORED).moments[-1].epochs == done < 1000
 
 
 def test_a_moment_is_where_a_run_that_stops_there_ends() -> None:

@@ -42,7 +42,14 @@ def settings(**changes: Any) -> dict[str, Any]:
 OTHER_NUMPY = {**RECEIPT.versions, "numpy": "1.0"}
 
 
-@pytest.mark.parametrize("made", [SETTINGS, replace(SETTINGS, val_size=0, schedule="constant", momentum=0)])
+@pytest.mark.parametrize(
+    "made",
+    [
+        SETTINGS,
+        replace(SETTINGS, val_size=0, schedule="constant", momentum=0),
+        Settings.for_features((), solver="lbfgs", epochs=3),
+    ],
+)
 @pytest.mark.parametrize("features", [(), ("deskew", "directions")])
 def test_the_same_run_again_is_identical(tmp_path: Path, made: Settings, features: Any) -> None:
     model = fit(SPLIT, made, features, out=tmp_path / "w.npy")
@@ -175,8 +182,17 @@ def test_a_receipt_whose_run_diverges_says_so() -> None:
 
 @pytest.mark.parametrize("features", [(), ("deskew", "directions")])
 @pytest.mark.parametrize("source", [Source("kmnist"), Source(data_dir=Path("my data"))])
-def test_the_arguments_of_train_leave_nothing_to_a_default(source: Source, features: Any) -> None:
-    made = Settings(1 / 3, 1e-300, 0.0, "constant", epochs=99_999, batch_size=7, seed=2**63 - 1, val_size=0)
+@pytest.mark.parametrize(
+    "made",
+    [
+        Settings(1 / 3, 1e-300, 0.0, "constant", epochs=99_999, batch_size=7, seed=2**63 - 1, val_size=0),
+        Settings.for_features((), solver="lbfgs", reg=1e-300, epochs=99_999, seed=2**63 - 1, val_size=0),
+    ],
+    ids=["sgd", "lbfgs"],
+)
+def test_the_arguments_of_train_leave_nothing_to_a_default(
+    source: Source, features: Any, made: Settings
+) -> None:
     receipt = msgspec.structs.replace(
         RECEIPT, settings=vars(made), features=list(features), dataset=None, data_dir="elsewhere"
     )
@@ -184,7 +200,8 @@ def test_the_arguments_of_train_leave_nothing_to_a_default(source: Source, featu
     assert command == "train"
     parsed = train_command.command.make_context("train", arguments)
     where = {"dataset": source.dataset} if source.dataset else {"data_dir": source.data_dir}
-    given = {**vars(made), **where, "features": features, "out": Path("again.npy")}
+    of_solver = {name: value for name, value in vars(made).items() if value is not None}
+    given = {**of_solver, **where, "features": features, "out": Path("again.npy")}
     for name, value in parsed.params.items():
         said = parsed.get_parameter_source(name) is ParameterSource.COMMANDLINE
         assert (said, value) == ((True, given[name]) if name in given else (False, value)), name

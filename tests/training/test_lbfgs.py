@@ -1,0 +1,182 @@
+"""L-BFGS against SciPy's on the same loss, its sums against one sum, its tree, its line search, its end."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from mnist_softmax import softmax
+from mnist_softmax.data.split import one_hot
+from mnist_softmax.settings import Settings
+from mnist_softmax.training import lbfgs
+from mnist_softmax.training.lbfgs import Sum, folded, initial_state, minimise, sum_of_block
+
+ROWS = np.arange(600, dtype=np.uint32)
+
+
+def make_rows(rows: int = 600, columns: int = 30, classes: int = 7) -> tuple[Any, Any]:
+    """(M, N) and (M,) uint8; the classes overlap."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, rows).astype(np.uint8)
+    prototypes = rng.integers(0, 100, (classes, columns))
+    return (prototypes[labels] + rng.integers(0, 156, (rows, columns))).astype(np.uint8), labels
+
+
+STORED, LABELS = make_rows()
+
+
+def settings(reg: float = 1e-3, **given: Any) -> Settings:
+    return Settings.for_features((), solver="lbfgs", reg=reg, **given)
+
+
+def run(made: Settings, stored: Any = STORED, rows: Any = ROWS, **options: Any) -> tuple[Any, list[float]]:
+    """The state at the end, and the cross-entropy after each pass."""
+    state = options.pop("state", None) or initial_state(stored.shape[1], 7, options.pop("scale", 255.0))
+    return state, list(minimise(stored, LABELS, rows, made, state, **options))
+
+
+def optimum(reg: float, rows: Any = ROWS) -> tuple[float, Any]:
+    """The least loss and where it is, (N + 1, L), by SciPy in float64."""
+    X, Y = STORED[rows] / 255, one_hot(LABELS[rows], 7)
+
+    def loss(flat: Any) -> Any:
+        P = flat.reshape(31, 7)
+        dW, dB = softmax.gradient(X, Y, P[:-1], P[-1], reg)
+        return softmax.loss(X, Y, P[:-1], P[-1], reg), np.vstack([dW, dB]).ravel()
+
+    found = minimize(
+        loss, np.zeros(31 * 7), jac=True, method="L-BFGS-B", options={"maxiter": 5000, "gtol": 1e-9}
+    )
+    return found.fun, found.x.reshape(31, 7)
+
+
+@pytest.mark.parametrize("reg", [1e-1, 1e-3, 1e-4])
+def test_it_finds_the_optimum_that_scipy_finds(reg: float) -> None:
+    state, losses = run(settings(reg, epochs=1000))
+    least, where = optimum(reg)
+    assert len(losses) < 1000  # it ends by itself
+    assert least - 1e-7 <= state.best.loss < least + 1e-6
+    assert np.abs(state.parameters() - where).max() < 5e-3 * np.abs(where).max()
+
+
+def test_some_rows_are_trained_on_and_no_others() -> None:
+    kept = np.sort(np.random.default_rng(1).choice(600, 400, replace=False)).astype(np.uint32)
+    state, _ = run(settings(epochs=1000), rows=kept)
+    assert state.best.loss == pytest.approx(optimum(1e-3, kept)[0], abs=1e-6)
+    changed = STORED.copy()
+    changed[np.setdiff1d(ROWS, kept)] = 255
+    again, _ = run(settings(epochs=1000), changed, rows=kept)
+    assert again.parameters().tobytes() == state.parameters().tobytes()
+
+
+def test_the_loss_never_rises_and_starts_with_the_logarithm_of_the_classes() -> None:
+    state, seen = initial_state(30, 7, 255.0), []
+    for cross_entropy in minimise(STORED, LABELS, ROWS, settings(epochs=60), state):
+        seen.append(state.best.loss)
+        assert cross_entropy == state.best.cross_entropy
+    assert seen[0] == pytest.approx(math.log(7), abs=1e-6)
+    assert seen == sorted(seen, reverse=True)
+    assert state.epoch == len(seen)
+
+
+def test_float_rows_of_scale_1_train_to_the_weights_of_pixels_of_scale_255() -> None:
+    of_pixels, _ = run(settings(epochs=200))
+    of_floats, _ = run(settings(epochs=200), (STORED / 255).astype(np.float32), scale=1.0)
+    largest = np.abs(of_pixels.parameters()).max()
+    assert np.abs(of_pixels.parameters() - of_floats.parameters()).max() < 1e-3 * largest
+
+
+@pytest.mark.parametrize("block", [7, 64, 100, 600, 16_384])
+def test_the_same_bits_from_any_number_of_threads(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(lbfgs, "BLOCK_ROWS", block)
+    alone, losses = run(settings(epochs=8), threads=1)
+    for threads in (2, 3, 8):
+        counted: list[int] = []
+        state, again = run(settings(epochs=8), threads=threads, on_rows=counted.append)
+        assert (state.parameters().tobytes(), again) == (alone.parameters().tobytes(), losses)
+        assert sum(counted) == 8 * 600
+        assert set(counted) <= {min(block, 600), 600 % block}
+
+
+@pytest.mark.parametrize("columns", [1, 30, 5000])
+def test_the_sum_of_a_block_is_that_of_the_formulas(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setattr(lbfgs, "_PART_NUMBERS", 1 << 18)  # parts of 52 rows of 5,000 columns
+    rng = np.random.default_rng(columns)
+    stored = rng.integers(0, 256, (600, columns)).astype(np.uint8)
+    V = rng.normal(0, 1e-2 / columns**0.5, (7, columns + 1)).astype(np.float32)
+    rows = np.sort(rng.choice(600, 555, replace=False)).astype(np.uint32)
+    found = sum_of_block(stored, LABELS, rows, V, 255.0)
+    X, Y, P = stored[rows] / 255, one_hot(LABELS[rows], 7), V.T.astype(float) * 255
+    dW, dB = softmax.gradient(X, Y, P[:-1], P[-1], 0.0)
+    assert found.nats == pytest.approx(
+        555 * softmax.cross_entropy(softmax.logits(X, P[:-1], P[-1]), Y), rel=1e-6
+    )
+    expected = 555 * 255 * np.vstack([dW, dB]).T
+    assert np.abs(found.product - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("count", range(1, 40))
+def test_folding_runs_of_blocks_first_gives_the_same_bits(count: int) -> None:
+    rng = np.random.default_rng(count)
+    sums = [
+        Sum(float(x), x * rng.normal(size=3))
+        for x in rng.normal(size=count) * 10.0 ** rng.integers(-8, 8, count)
+    ]
+    whole = folded(sums)
+    for size in (2, 4, 8, 16):
+        runs = folded(folded(sums[at : at + size]) for at in range(0, count, size))
+        assert (runs.nats, runs.product.tobytes()) == (whole.nats, whole.product.tobytes())
+    assert whole.nats == pytest.approx(math.fsum(total.nats for total in sums), rel=1e-9)
+
+
+def test_each_state_between_passes_goes_on_to_the_same_bits() -> None:
+    whole, losses = run(settings(1e-4, epochs=40))
+    state = initial_state(30, 7, 255.0)
+    for done, _ in enumerate(minimise(STORED, LABELS, ROWS, settings(1e-4, epochs=40), state), 1):
+        if done in {1, 2, 3, 17, 39}:
+            kept = state.copy()
+            resumed, rest = run(settings(1e-4, epochs=40), state=kept)
+            assert rest == losses[done:]
+            assert resumed.parameters().tobytes() == whole.parameters().tobytes()
+
+
+def test_a_step_that_raises_the_loss_is_tried_again_shorter() -> None:
+    state = initial_state(30, 7, 255.0)
+    list(minimise(STORED, LABELS, ROWS, settings(epochs=5), state))
+    too_long = replace(state, length=1e4)
+    before = too_long.best
+    lengths = []
+    for _ in minimise(STORED, LABELS, ROWS, settings(epochs=30), too_long):
+        if too_long.best is not before:
+            break
+        lengths.append(too_long.length)
+    assert lengths == sorted(lengths, reverse=True)
+    assert len(lengths) > 1
+    assert too_long.best.loss < before.loss
+
+
+def test_a_penalty_near_the_largest_number_still_ends() -> None:
+    state, losses = run(settings(1e30, epochs=300))
+    assert np.isfinite(losses).all()
+    assert np.isfinite(state.parameters()).all()
+    assert np.abs(state.parameters()[:-1]).max() < 1e-6  # only the bias is free
+
+
+def test_on_step_sees_the_parameters_before_each_pass_and_changes_nothing() -> None:
+    seen: list[Any] = []
+    watched, _ = run(settings(epochs=6), on_step=lambda done, parameters: seen.append((done, parameters())))
+    plain, _ = run(settings(epochs=6))
+    assert [done for done, _ in seen] == list(range(6))
+    assert not seen[0][1].any()
+    assert not seen[1][1].any()  # the first pass is spent at the start
+    assert seen[2][1].any()
+    assert watched.parameters().tobytes() == plain.parameters().tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int32])
+def test_other_dtypes_are_refused(dtype: Any) -> None:
+    with pytest.raises(TypeError, match="rows are uint8 or float32"):
+        run(settings(), STORED.astype(dtype))
