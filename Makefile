@@ -43,7 +43,7 @@ clean:  ## remove what make made
 
 # Each stamp says that what it is named after is installed for this pyproject.toml.
 .venv/runtime: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[all]'
 	touch $@
 
 .venv/test: pyproject.toml | .venv/bin/python

@@ -17,6 +17,23 @@ fetches. An empty variable counts as not set. The program warns of a variable th
 
 If an option is given twice, the last one counts; a second `--config` or a second list of `sweep` is refused.
 No option takes `-` for a path: results go to stdout by themselves, and `./-` names a file.
+
+## Exit codes
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | a bug in the program; the traceback is shown |
+| 2 | wrong usage or configuration; a file or folder that does not exist; an extra that is missing |
+| 3 | no mirror delivered, or offline and not cached |
+| 4 | the data is wrong: hash, IDX header, counts, labels, a picture that cannot be read |
+| 5 | local trouble: no space, no permission, no memory, no thread, a lock, stdout closed or full |
+| 6 | the weights, receipt or checkpoint is wrong or does not match |
+| 7 | a quality gate was missed, weights were not reproduced, a check failed, or training diverged |
+| 130, 143, 141 | SIGINT, SIGTERM, broken pipe: the signal itself ends the process |
+
+Results go to stdout, everything else to stderr. An error is one line, the last one on stderr:
+`mnist-softmax: error: WHAT: WHERE: expected X, got Y; try Z`. A gate passes at or above its value.
 """
 
 

@@ -1,5 +1,9 @@
 """``mnist-softmax quickstart``."""
 
+import shlex
+import shutil
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from mnist_softmax.cli import inputs, options, output
@@ -53,7 +57,17 @@ def command(data: options.Data) -> None:
     output.emit(f"weights: {_OUT.resolve()}")
     if split.source.dataset == "mnist":
         output.emit(f"data:    {(data.cache_dir or default_cache_dir()) / 'mnist'}")
-        output.emit(f"next:    mnist-softmax compare {_PIXELS} {_OUT} && mnist-softmax show {_OUT}")
     else:
-        output.emit("data:    built into the program")
-        output.emit("next:    mnist-softmax download, then mnist-softmax train && mnist-softmax eval")
+        output.emit("data:    built into the program; mnist-softmax download fetches all of MNIST")
+    output.emit("next:")
+    for line in _next_commands():
+        output.emit(f"  {line}")
+
+
+def _next_commands() -> list[str]:
+    """Lines to type as they are; the first puts the program on the PATH if it is not there."""
+    here = Path(sys.argv[0]).parent / "activate"
+    activate = [f". {shlex.quote(str(here))}"] if here.is_file() and not shutil.which(output.PROGRAM) else []
+    report = [f"{output.PROGRAM} report {_OUT} -o report.html"] if find_spec("jinja2") else []
+    looks = (f"compare {_PIXELS} {_OUT}", f"show {_OUT} --mistakes")
+    return [*activate, *(f"{output.PROGRAM} {look}" for look in looks), *report]

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_without_a_mirror_the_sample_is_taken_aloud(tmp_path: Path, resolver: st
     ]
     assert [accuracy.split()[1]] == [percent for _, percent in mistakes[1:]]
     assert int(mistakes[0][0]) > 6 * int(mistakes[1][0])
-    for words in ("confusion matrix", f"weights: {tmp_path / 'quickstart.npy'}\n", "next: "):
+    for words in ("confusion matrix", f"weights: {tmp_path / 'quickstart.npy'}\n", "next:\n"):
         assert words in done.stdout
     assert [path.name for path in sorted(tmp_path.iterdir()) if path.is_file()] == NAMES
 
@@ -67,6 +68,25 @@ def test_offline_takes_the_sample_and_leaves_other_weights_alone(program: Progra
     done = program("quickstart", "--offline")
     assert done.code == 0
     assert (tmp_path / "weights.npy").read_bytes() == b"mine"
+
+
+def test_what_it_names_as_next_works_as_typed_where_the_program_is_not_on_the_path(tmp_path: Path) -> None:
+    """The program is called as make does, by the path of a virtual environment."""
+    own = Path(sys.executable).parent
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(own)
+    environment = clean_environment(PATH="/usr/bin:/bin", HOME=tmp_path)
+    ran = partial(subprocess.run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = ran([".venv/bin/mnist-softmax", "quickstart", "--offline"])
+    assert done.returncode == 0, done.stderr
+    lines = [line[2:] for line in done.stdout.partition("next:\n")[2].splitlines()]
+    assert lines[0] == ". .venv/bin/activate"
+    assert len(lines) == 4
+    # What `activate` does; the one here belongs to another folder.
+    script = "\n".join(["test -f .venv/bin/activate", 'PATH="$PWD/.venv/bin:$PATH"', *lines[1:]])
+    typed = ran(["bash", "-ec", script])
+    assert typed.returncode == 0, typed.stderr
+    assert (tmp_path / "report.html").exists()
 
 
 @pytest.mark.parametrize("name", [*NAMES, *(f"{name}.checkpoint" for name in NAMES)])
