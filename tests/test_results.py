@@ -22,7 +22,7 @@ TEXT = results.PAGE.read_text(encoding="utf-8")
 ROWS = {row.name: row for row in results.read(TEXT)}
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
 #: The minimum of the loss over all 60,000 training rows by lambda (float64 L-BFGS, |gradient| < 1e-7).
-OPTIMUM = {1e-4: 0.2592482953, 1e-5: 0.2267932}
+OPTIMUM = {1e-4: 0.2592482953, 1e-5: 0.2267931664}
 #: What each configuration is for: the loss above `OPTIMUM` at most (None: it has another minimum), and the
 #: accuracy on the test rows at least.
 BARS = {
