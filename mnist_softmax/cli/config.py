@@ -94,7 +94,7 @@ def _was_given(ctx: click.Context, name: str) -> bool:
     """Whether an option was set; the environment's cache options belong to the machine and do not count."""
     source = ctx.get_parameter_source(name)
     if source is ParameterSource.ENVIRONMENT:
-        return name not in {"cache_dir", "offline"} or name in (ctx.default_map or {})
+        return name not in {"cache_dir", "offline", "quiet"} or name in (ctx.default_map or {})
     return source in {ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP}
 
 

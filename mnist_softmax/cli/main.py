@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from mnist_softmax.cli import output, signals, usage
-from mnist_softmax.errors import LocalIOError, MnistSoftmaxError, UsageError
+from mnist_softmax.errors import LocalIOError, MnistSoftmaxError
 from mnist_softmax.version import __version__
 
 #: Bytes of addresses that a run on MNIST needs. OpenBLAS ends the process, with a message of its own, where
@@ -60,27 +60,12 @@ class _LazyGroup(click.Group):
     "  mnist-softmax eval --min-accuracy 0.92",
 )
 @click.version_option(__version__, prog_name=output.PROGRAM, allow_from_autoenv=False)
-@click.pass_context
-def cli(ctx: click.Context) -> None:
+def cli() -> None:
     """Train softmax regression on MNIST with the gradient derived by hand.
 
     Exit codes: 0 success, 2 wrong usage, 3 no mirror delivered, 4 wrong data, 5 local trouble,
     6 wrong weights, 7 a quality gate was missed or training diverged.
     """
-    prefix = f"{ctx.auto_envvar_prefix}_"
-    ours = {name for name in os.environ if name.startswith(prefix) and not name.startswith(f"{prefix}TEST_")}
-    known = [prefix + name for name in ("CACHE_DIR", "OFFLINE", "MIRROR")]
-    # A command takes time to load: first those that the variables name, the others only for what is unknown.
-    for name in sorted(COMMANDS, key=lambda name: not any(f"_{name.upper()}_" in other for other in ours)):
-        if not ours <= set(known):
-            for option in getattr(cli.get_command(ctx, name), "params", ()):
-                known += usage.variables(option, prefix + name.upper())
-    for name in sorted(ours & set(known)):
-        if not os.environ[name]:
-            output.warn(f"the variable {name} is empty, so it sets nothing")
-    for name in sorted(ours - set(known)):
-        hint = usage.meant(name, known, len(prefix))
-        output.warn(str(UsageError(f"unknown variable {name}", remedy=hint)))
 
 
 def _run() -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from mnist_softmax.cli.usage import variables
+from mnist_softmax.cli import commands
 from mnist_softmax.data.catalog import DATASETS
 from mnist_softmax.errors import UsageError, brief
 from mnist_softmax.settings import FEATURE_STEPS, SETTINGS, Setting, Settings, check_features
@@ -23,20 +23,7 @@ Decorator = Callable[[Any], Any]
 #: The key in `Context.meta` of the config file that a command was given.
 CONFIG = "mnist_softmax.config"
 
-
-class _Command(click.Command):
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        _, _, given = self.make_parser(ctx).parse_args(list(args))
-        for param in given:  # of any other option the last one counts
-            if given.count(param) > 1 and (param.name == "config" or isinstance(param.type, ListType)):
-                raise UsageError(f"{param.opts[0]} is given twice", remedy="give it once")
-        return super().parse_args(ctx, args)
-
-
-def command(name: str, short_help: str, *examples: str) -> Decorator:
-    """A click command whose help ends with examples."""
-    epilog = "\n".join(["\b", "Example:", *(f"  {example}" for example in examples)])
-    return click.command(name, cls=_Command, short_help=short_help, epilog=epilog)
+command = commands.command
 
 
 class SettingType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -191,14 +178,6 @@ split = click.option(
 )
 
 
-class _OfTheMachine(click.Option):
-    """An option with a variable for all commands, over which that of a command wins."""
-
-    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        # click would take the one for all commands; and its version 8.2 takes any value, even 0, for true.
-        return next(filter(None, map(os.environ.get, variables(self, ctx.auto_envvar_prefix or ""))), None)
-
-
 @dataclass(frozen=True)
 class Data:
     """The options that say which data to read and how to fetch it; `source` is None if none was named."""
@@ -221,7 +200,7 @@ def cache(command: Any) -> Any:
         [
             path(
                 "--cache-dir",
-                cls=_OfTheMachine,
+                cls=commands.OfTheMachine,
                 metavar="DIR",
                 envvar="MNIST_SOFTMAX_CACHE_DIR",
                 show_envvar=True,
@@ -229,7 +208,7 @@ def cache(command: Any) -> Any:
             ),
             click.option(
                 "--offline",
-                cls=_OfTheMachine,
+                cls=commands.OfTheMachine,
                 is_flag=True,
                 envvar="MNIST_SOFTMAX_OFFLINE",
                 show_envvar=True,

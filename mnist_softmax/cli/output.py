@@ -16,6 +16,9 @@ from mnist_softmax.errors import LocalIOError, one_line
 
 PROGRAM = "mnist-softmax"
 
+#: Whether only results and errors are printed; `--quiet` sets it.
+quiet = False
+
 
 class _Stream(io.FileIO):
     """A standard stream that writes all it is given.
@@ -121,6 +124,11 @@ def note(text: str) -> None:
 
     A closed or full stderr is ignored.
     """
+    if not quiet:
+        _print(text)
+
+
+def _print(text: str) -> None:
     text = one_line(text)
     with suppress(OSError, ValueError, AttributeError):
         if _bars:
@@ -130,22 +138,22 @@ def note(text: str) -> None:
             sys.stderr.flush()
 
 
-def warn(text: str) -> None:
-    """Print a warning."""
-    note(f"{PROGRAM}: warning: {text}")
+def warn(text: str, *, of_error: bool = False) -> None:
+    """Print a warning; one of an error, which only is not the last, whatever --quiet says."""
+    (_print if of_error else note)(f"{PROGRAM}: warning: {text}")
 
 
 def fail(text: str) -> None:
     """Print an error."""
-    note(f"{PROGRAM}: error: {text}")
+    _print(f"{PROGRAM}: error: {text}")
 
 
 _bars: list[Any] = []
 
 
 def is_terminal() -> bool:
-    """Whether stderr is one."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    """Whether stderr is one, for bars and drawings to go to."""
+    return not quiet and sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager

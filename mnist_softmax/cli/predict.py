@@ -124,5 +124,5 @@ def _report(failures: list[MnistSoftmaxError]) -> None:
     last = max(range(len(failures)), key=lambda i: (failures[i].exit_code, i))
     for i, error in enumerate(failures):
         if i != last:
-            output.warn(str(error))
+            output.warn(str(error), of_error=True)
     raise failures[last]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import click
 from click.core import ParameterSource
 
-from mnist_softmax.cli.output import PROGRAM
+from mnist_softmax.cli import output
 from mnist_softmax.errors import UsageError
 
 
@@ -31,10 +31,31 @@ def variables(option: click.Parameter, prefix: str) -> list[str]:
     return [f"{prefix}_{(option.name or '').upper()}", *own]
 
 
+def check_variables(ctx: click.Context) -> None:
+    """Warn of variables that have the program's prefix and set nothing."""
+    root = ctx.find_root()
+    group, prefix = root.command, f"{root.auto_envvar_prefix}_"
+    assert isinstance(group, click.Group)
+    ours = {name for name in os.environ if name.startswith(prefix) and not name.startswith(f"{prefix}TEST_")}
+    known = [prefix + name for name in ("CACHE_DIR", "OFFLINE", "MIRROR", "QUIET")]
+    # A command takes time to load: first those that the variables name, the others only for what is unknown.
+    commands = group.list_commands(ctx)
+    for name in sorted(commands, key=lambda name: not any(f"_{name.upper()}_" in other for other in ours)):
+        if not ours <= set(known):
+            for option in getattr(group.get_command(ctx, name), "params", ()):
+                known += variables(option, prefix + name.upper())
+    for name in sorted(ours & set(known)):
+        if not os.environ[name]:
+            output.warn(f"the variable {name} is empty, so it sets nothing")
+    for name in sorted(ours - set(known)):
+        hint = meant(name, known, len(prefix))
+        output.warn(str(UsageError(f"unknown variable {name}", remedy=hint)))
+
+
 def usage_error(error: click.UsageError, where: str = "") -> UsageError:
     """What click found wrong, as an error of ours; `where` the value is, if click does not know it."""
     ctx, param, what = error.ctx, getattr(error, "param", None), error.message.removesuffix(".")
-    hint = f"try '{ctx.command_path if ctx else PROGRAM} --help'"
+    hint = f"try '{ctx.command_path if ctx else output.PROGRAM} --help'"
     if ctx and isinstance(error, click.NoSuchOption):
         # Of -lr click refuses the -l; the word as it was typed is in the error before that.
         word = getattr(error.__context__, "option_name", error.option_name)

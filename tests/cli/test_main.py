@@ -239,6 +239,58 @@ def test_a_full_stdout_is_exit_5(stage: Path, arguments: list[str]) -> None:
     assert err.count("error") == 1
 
 
+@posix
+@pytest.mark.parametrize("arguments", [[name, *rest] for name, rest in EVERY_COMMAND.items()], ids=" ".join)
+def test_quiet_prints_the_same_results_and_nothing_else(
+    stage: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    shutil.copytree(stage, tmp_path, dirs_exist_ok=True)
+    # Every command warns of the variable.
+    environment = {"MNIST_SOFTMAX_CACHE_DIR": str(tmp_path / "cache"), "MNIST_SOFTMAX_XYZ": "1"}
+    runs = [
+        run_on_terminal(*arguments, *flags, cwd=tmp_path, stream="stderr", **environment)
+        for flags in ([], ["--quiet"], ["-q"])
+    ]
+    assert [seen.code for seen in runs] == [0, 0, 0]
+    assert "warning: unknown variable" in runs[0].terminal
+    assert [seen.terminal for seen in runs[1:]] == ["", ""]
+    results = [re.sub(r"\d+\.\d\d s\b", "", seen.beside) for seen in runs]
+    assert results[0]
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["train", "--offline"], 3), (["train", "--lr", "x"], 2), (["eval", "w.npy", "--min-accuracy", "1"], 7)],
+    ids=["fetching", "usage", "gate"],
+)
+def test_quiet_leaves_an_error_as_its_one_line(
+    program: Program, stage: Path, arguments: list[str], code: int
+) -> None:
+    quiet = program(*arguments, "-q", cwd=stage)
+    assert quiet == program(*arguments, cwd=stage)
+    assert (quiet.code, quiet.err.count("\n")) == (code, 1)
+
+
+def test_quiet_leaves_the_errors_of_all_pictures(program: Program, stage: Path) -> None:
+    arguments = ("predict", "--weights", "w.npy", "a.png", "digit.png", "b.png")
+    quiet = program(*arguments, "--quiet", cwd=stage)
+    assert quiet == program(*arguments, cwd=stage)
+    assert [line.rpartition(" ")[2] for line in quiet.err.splitlines()] == ["a.png", "b.png"]
+
+
+def test_quiet_is_set_by_the_environment_and_by_a_config_too(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("quiet = true\n")
+    train = SMOKE[:-2]
+    assert program(*train).err
+    assert program(*train, "--config", "c.toml").err == ""
+    assert program(*train, MNIST_SOFTMAX_QUIET=1).err == ""
+    assert program(*train, MNIST_SOFTMAX_TRAIN_QUIET=1).err == ""
+    assert program(*train, MNIST_SOFTMAX_QUIET=1, MNIST_SOFTMAX_TRAIN_QUIET=0).err
+    printed = program("train", "--config", "c.toml", "--print-config", MNIST_SOFTMAX_XYZ=1)
+    assert ("quiet = true" in printed.out.splitlines(), printed.err) == (True, "")
+
+
 ESCAPES = ["\x1b[31mred", "\r\x9bgreen", "\u202eblue", *"3456789"]
 
 

@@ -250,11 +250,11 @@ def test_known_variables_and_those_of_the_tests_are_not_warned_about(program: Pr
     assert (done.code, done.err) == (0, "")
 
 
-def test_commands_are_loaded_for_their_variables_only_if_they_are_needed() -> None:
+def test_commands_are_loaded_for_their_variables_only_if_they_are_needed(made: Path) -> None:
     code = (
         "import sys\n"
         "from mnist_softmax.cli import main\n"
-        "main.cli.main(['info', '--help'], standalone_mode=False)\n"
+        "main.cli.main(['info', 'weights.npy'], standalone_mode=False)\n"
         "print(sum(f'mnist_softmax.cli.{name}' in sys.modules for name in main.COMMANDS), file=sys.stderr)"
     )
     for environment, loaded in (
@@ -266,6 +266,7 @@ def test_commands_are_loaded_for_their_variables_only_if_they_are_needed() -> No
         done = subprocess.run(
             [sys.executable, "-c", code],
             env=clean_environment(**variables),
+            cwd=made,
             capture_output=True,
             text=True,
             timeout=60,
