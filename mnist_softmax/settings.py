@@ -64,17 +64,23 @@ class Setting:
         return self.follows or (f"{self.default:g}{others}" if others else "")
 
     @property
+    def limits(self) -> str:
+        """The range of a number, in words, without the largest of all integers; "" for a string."""
+        if self.choices:
+            return ""
+        low = f"{'above' if self.low_open else 'at least'} {self.low}"
+        if self.high in {math.inf, _LARGEST_INTEGER}:
+            return low
+        return f"{low} and below {self.high}" if self.high_open else f"from {self.low} to {self.high}"
+
+    @property
     def expected(self) -> str:
         """The allowed values, in words."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
         what = "a finite number" if self.kind is float else "an integer"
-        low = f"{what} {'above' if self.low_open else 'of at least'} {self.low}"
-        if self.high == math.inf:
-            return low
-        if self.high == _LARGEST_INTEGER:
-            return f"{low} and below 2**63"
-        return f"{low} and {'below' if self.high_open else 'at most'} {self.high}"
+        of = " of" if self.limits.startswith("at") else ""
+        return f"{what}{of} {self.limits}" + " and below 2**63" * (self.high == _LARGEST_INTEGER)
 
     def check(self, value: object, where: object = None) -> Any:
         """`value` as a plain float, int or str.

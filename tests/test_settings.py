@@ -150,7 +150,7 @@ def test_what_is_expected_is_said_in_words() -> None:
         "reg": "a finite number of at least 0",
         "momentum": "a finite number of at least 0 and below 1",
         "schedule": "one of constant, cosine",
-        "epochs": "an integer of at least 1 and at most 100000",
+        "epochs": "an integer from 1 to 100000",
         "batch_size": "an integer of at least 1 and below 2**63",
         "seed": "an integer of at least 0 and below 2**63",
         "val_size": "an integer of at least 0 and below 2**63",

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     "Compare two weights, with a test of significance.",
     "mnist-softmax compare released.npy weights.npy --fail-if-worse",
 )
-@click.argument("a", type=options.PATH)
-@click.argument("b", type=options.PATH)
+@click.argument("a", type=options.WEIGHTS)
+@click.argument("b", type=options.WEIGHTS)
 @options.data("what the receipts name, else mnist")
 @options.split
 @click.option("--fail-if-worse", is_flag=True, help="Exit 7 if B is worse than A and p is below --alpha.")
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     type=options.FRACTION,
     default=0.05,
     show_default=True,
-    help="A difference is significant if p is below this.",
+    help="A difference is significant if p is below this (from 0 to 1).",
 )
 @options.path(
     "--differences",

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mnist_softmax.cli.options import CONFIG, PATH, ListType, SettingType
+from mnist_softmax.cli.options import CONFIG, ListType, PathType, SettingType
 from mnist_softmax.cli.usage import meant, usage_error
 from mnist_softmax.errors import LocalIOError, UsageError, brief
 from mnist_softmax.settings import SETTINGS, Settings
@@ -82,7 +82,7 @@ def config_option(command: Any) -> Any:
     return click.option(
         "--config",
         metavar="FILE",
-        type=PATH,
+        type=PathType(Path, ".toml"),
         is_eager=True,
         callback=_apply,
         expose_value=False,

@@ -24,10 +24,12 @@ _MOST_PAIRS = 20
 @options.weights
 @options.data("what the receipt names, else mnist")
 @options.split
+@click.option("--min-accuracy", type=options.FRACTION, help="Exit 7 below this accuracy (from 0 to 1).")
 @click.option(
-    "--min-accuracy", type=options.FRACTION, help="Exit 7 below this accuracy, a fraction from 0 to 1."
+    "--min-class-recall",
+    type=options.FRACTION,
+    help="Exit 7 if any class's recall is below this (from 0 to 1).",
 )
-@click.option("--min-class-recall", type=options.FRACTION, help="Exit 7 if any class's recall is below this.")
 @click.option(
     "--confusion",
     is_flag=True,

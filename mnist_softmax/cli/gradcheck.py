@@ -16,10 +16,10 @@ from mnist_softmax.settings import Settings
 @options.data("mnist")
 @click.option(
     "--rows",
-    type=click.IntRange(1, 1000),
+    type=options.integer(1, 1000),
     default=64,
     show_default=True,
-    help="Training rows to use; all if there are fewer.",
+    help="Training rows to use (from 1 to 1000); all if there are fewer.",
 )
 @partial(options.settings, only={"reg": "", "seed": "Random seed of the rows, the weights and the velocity."})
 @options.as_json
@@ -32,8 +32,8 @@ def command(
 ) -> None:
     """Check every step of the derivation numerically, on real rows and random weights.
 
-    Prints a line for each check: its equation in docs/derivation.md, the error max|a - b| / max|b|, and the
-    tolerance. The gradient is compared with central differences and the complex step in every parameter.
+    Prints a line for each check: its equation in the project's derivation, the error max|a - b| / max|b|, and
+    the tolerance. The gradient is compared with central differences and the complex step in every parameter.
     Exits 7 if a check fails.
     """
     from mnist_softmax.proof import gradcheck

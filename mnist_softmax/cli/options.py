@@ -1,6 +1,7 @@
 """Options that several commands share; those of hyperparameters are made from the table of settings."""
 
 import functools
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -79,9 +80,13 @@ class ChainType(ListType):
 
 
 class PathType(click.Path):
-    """A path. As the value of an option, `-` or another option is taken for a mistake."""
+    """A path. As the value of an option, `-` or another option is taken for a mistake.
 
-    def __init__(self, path_type: type | None = None) -> None:
+    The shells complete it to folders and to files of a suffix, if it has one.
+    """
+
+    def __init__(self, path_type: type | None = None, suffix: str = "") -> None:
+        self.suffix = suffix
         # What may not be read is no wrong usage: whoever opens it says so.
         super().__init__(readable=False, path_type=path_type)
 
@@ -100,8 +105,21 @@ class PathType(click.Path):
             self.fail(f"expected a path, got {text!r}{hint}", param, ctx)
         return super().convert(value, param, ctx)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:  # noqa: ARG002
+        """Return the kind of files that the shell shall list; the scripts of `completion` know it."""
+        from click.shell_completion import CompletionItem
 
-PATH = PathType(path_type=Path)
+        kind = "dir" if param.metavar == "DIR" else self.suffix or "file"
+        return [CompletionItem(incomplete, type=kind)]
+
+
+PATH, WEIGHTS = PathType(Path), PathType(Path, ".npy")
+
+
+def integer(low: int, high: float = math.inf) -> SettingType:
+    """The integers from `low` to `high`, as the type of an option that is no hyperparameter."""
+    return SettingType(Setting("integer", int, low, "", low=low, high=high))
+
 
 #: A fraction from 0 to 1, for gates.
 FRACTION = SettingType(Setting("fraction", float, 0.0, "", high=1))
@@ -112,6 +130,8 @@ def _setting(name: str, help_text: str = "", *, as_list: bool = False) -> Decora
     entry = SETTINGS[name]
     kind: Any = click.Choice(entry.choices) if entry.choices else SettingType(entry)
     text, default = help_text or entry.help, entry.default
+    if entry.limits:
+        text = f"{text.rstrip('.')} ({entry.limits})."
     if as_list:
         kind, text = ListType(kind), f"{text.rstrip('.')}; a comma-separated list."
         default = str(default)
@@ -166,13 +186,13 @@ def _added(command: Any, options: list[Decorator]) -> Any:
     return command
 
 
-def path(*names: str, **attributes: Any) -> Decorator:
-    """An option that takes a path."""
-    return click.option(*names, type=PATH, **attributes)
+def path(*names: str, suffix: str = "", **attributes: Any) -> Decorator:
+    """An option that takes a path, of a file with this suffix if it has one."""
+    return click.option(*names, type=PathType(Path, suffix), **attributes)
 
 
 as_json = click.option("--json", is_flag=True, help="Print one JSON object on stdout.")
-weights = click.argument("weights", type=PATH, default="weights.npy")
+weights = click.argument("weights", type=WEIGHTS, default="weights.npy")
 split = click.option(
     "--split", type=click.Choice(["test", "train"]), default="test", show_default=True, help="Rows to use."
 )

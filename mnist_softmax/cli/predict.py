@@ -27,15 +27,17 @@ _RUNNERS_UP = 2
     "mnist-softmax predict --weights weights.npy digit.png photo.jpg",
 )
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=options.PathType())
-@options.path("--weights", default="weights.npy", show_default=True, help="The weights to use.")
+@options.path(
+    "--weights", suffix=".npy", default="weights.npy", show_default=True, help="The weights to use."
+)
 @click.option("--show", is_flag=True, help="Draw what the model sees: the picture as an MNIST image.")
 @click.option("--json", is_flag=True, help="Print one JSON object per image, a line each.")
 def command(images: tuple[str, ...], weights: Path, show: bool, json: bool) -> None:
     """Recognise the digit in each IMAGE: PNG, JPEG, BMP, GIF, PNM, TIFF or WebP; - is stdin.
 
     Each picture has one digit, of any size, light on dark or dark on light. It is first prepared as MNIST's
-    authors prepared theirs: cropped, scaled into a 20x20 box, and centred by its centre of mass in 28x28
-    (docs/preparation.md). Exits 4 if an image is damaged or shows no digit, 2 if it does not exist; the
+    authors prepared theirs: cropped, scaled into a 20x20 box, and centred by its centre of mass in 28x28.
+    Exits 4 if an image is damaged or shows no digit, 2 if it does not exist; the
     others are still read. Needs Pillow: pip install 'mnist-softmax[images]'.
     """
     from mnist_softmax.data.split import Source

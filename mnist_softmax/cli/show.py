@@ -24,10 +24,10 @@ from mnist_softmax.cli import inputs, options, output
 @click.option("--history", is_flag=True, help="Draw loss and accuracy by epoch, from the receipt.")
 @click.option(
     "--limit",
-    type=click.IntRange(1),
+    type=options.integer(1),
     default=10,
     show_default=True,
-    help="How many mistakes to draw.",
+    help="How many mistakes to draw (at least 1).",
 )
 @options.data("what the receipt names, else mnist")
 @options.split

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @config_option
 @options.data("mnist")
 @partial(options.settings, swept=True)
-@options.path("-o", "--out", help="Save the best model's weights here.")
+@options.path("-o", "--out", suffix=".npy", help="Save the best model's weights here.")
 @options.as_json
 def command(
     data: options.Data,

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @config_option
 @options.data("mnist")
 @options.settings
-@options.path("-o", "--out", default="weights.npy", show_default=True, help="Where to save the weights.")
+@options.path(
+    "-o", "--out", suffix=".npy", default="weights.npy", show_default=True, help="Where to save the weights."
+)
 @options.path("--log", help="Write one JSON object per epoch to this file.")
 @click.option(
     "--resume", is_flag=True, help="Continue from the checkpoint of an interrupted run, if there is one."

@@ -21,6 +21,7 @@ import mnist_softmax
 from mnist_softmax import errors
 from mnist_softmax.cli import signals
 from mnist_softmax.cli.main import COMMANDS, cli
+from mnist_softmax.cli.options import SettingType
 
 ROOT = Path(mnist_softmax.__file__).parent.parent
 SAMPLE = ("--dataset", "mnist-sample")
@@ -66,6 +67,22 @@ def test_every_help_has_a_short_flag_and_ends_with_an_example_of_known_options(
         assert used is not None
         options = {option for param in used.params for option in param.opts}
         assert {word for word in words if word.startswith("--")} <= options
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_explains_every_parameter_and_says_each_range_in_words(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    for param in command.params:
+        if isinstance(param, click.Argument):
+            assert (param.metavar or str(param.name).upper()).strip(".") in (command.help or "")
+            continue
+        assert isinstance(param, click.Option)
+        kind = getattr(param.type, "element", param.type)
+        assert not isinstance(kind, click.IntRange | click.FloatRange), "their help has signs for words"
+        limits = kind.setting.limits if isinstance(kind, SettingType) else ""
+        assert (param.help or "").rstrip().endswith(".")
+        assert limits in (param.help or ""), param.name
 
 
 def test_the_command_reference_is_up_to_date() -> None:
@@ -201,6 +218,7 @@ EVERY_COMMAND: dict[str, tuple[str, ...]] = {
     "reproduce": ("w.npy",),
     "gradcheck": (*SAMPLE, "--rows", "8"),
     "info": ("w.npy",),
+    "completion": ("bash",),
 }
 
 
@@ -246,7 +264,7 @@ def test_quiet_prints_the_same_results_and_nothing_else(
 ) -> None:
     shutil.copytree(stage, tmp_path, dirs_exist_ok=True)
     # Every command warns of the variable.
-    environment = {"MNIST_SOFTMAX_CACHE_DIR": str(tmp_path / "cache"), "MNIST_SOFTMAX_XYZ": "1"}
+    environment: Any = {"MNIST_SOFTMAX_CACHE_DIR": str(tmp_path / "cache"), "MNIST_SOFTMAX_XYZ": "1"}
     runs = [
         run_on_terminal(*arguments, *flags, cwd=tmp_path, stream="stderr", **environment)
         for flags in ([], ["--quiet"], ["-q"])

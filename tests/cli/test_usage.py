@@ -156,7 +156,7 @@ def test_no_argument_is_an_empty_path(program: Program, words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("TRAIN_EPOCHS", "abc", "expected an integer of at least 1 and at most 100000, got abc"),
+        ("TRAIN_EPOCHS", "abc", "expected an integer from 1 to 100000, got abc"),
         ("TRAIN_FEATURES", "dskew", "'dskew' is not one of 'deskew', 'directions'; did you mean 'deskew'?"),
         ("TRAIN_RESUME", "maybe", "expected 1 or 0, got 'maybe'"),
         ("OFFLINE", "maybe", "expected 1 or 0, got 'maybe'"),
