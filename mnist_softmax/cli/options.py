@@ -207,6 +207,16 @@ class Data:
     offline: bool
 
 
+cache_dir = path(
+    "--cache-dir",
+    cls=commands.OfTheMachine,
+    metavar="DIR",
+    envvar="MNIST_SOFTMAX_CACHE_DIR",
+    show_envvar=True,
+    help="Where datasets are kept. Default: the user's cache folder.",
+)
+
+
 def cache(command: Any) -> Any:
     """``--cache-dir`` and ``--offline``; the command gets them as part of `data`."""
 
@@ -218,14 +228,7 @@ def cache(command: Any) -> Any:
     return _added(
         with_data,
         [
-            path(
-                "--cache-dir",
-                cls=commands.OfTheMachine,
-                metavar="DIR",
-                envvar="MNIST_SOFTMAX_CACHE_DIR",
-                show_envvar=True,
-                help="Where datasets are kept. Default: the user's cache folder.",
-            ),
+            cache_dir,
             click.option(
                 "--offline",
                 cls=commands.OfTheMachine,

@@ -289,3 +289,8 @@ def _hashed_again(path: Path, size: int, sha256: str) -> _Entry:
     if found is None or found.sha256 != sha256:
         raise LocalIOError("the file differs from what was just written", path, remedy="check the disk")
     return found
+
+
+def is_complete(dataset: Dataset, cache_dir: Path) -> bool:
+    """Whether no file has changed since all were verified; nothing is hashed."""
+    return _warm(dataset, cache_dir / dataset.name) is not None

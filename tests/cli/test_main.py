@@ -105,7 +105,7 @@ def test_version_is_that_of_the_package(program: Program) -> None:
         (["train", "--json=1"], "option '--json' does not take a value; try"),
         (["train", "extra"], "got unexpected extra argument (extra); try 'mnist-softmax train --help'"),
         (["eval", "missing.npy"], "no such file: missing.npy"),
-        (["info"], "missing argument WEIGHTS; try 'mnist-softmax info --help'"),
+        (["predict"], "missing argument IMAGE...; try 'mnist-softmax predict --help'"),
         (["train", *SAMPLE, "--data-dir", "x"], "exclude each other"),
         (["train", "--data-dir", "missing"], "no such folder: missing"),
         (["train", "--out", "missing/w.npy"], "no such folder: missing"),
