@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test lint docs pictures results bench torture clean
+.PHONY: quickstart test lint docs notebook pictures results bench torture clean
 
 quickstart: .venv/runtime  ## get MNIST (or the built-in sample), train, evaluate
 	$(BIN)/mnist-softmax quickstart
@@ -23,6 +23,9 @@ lint: .venv/dev  ## ruff and mypy --strict
 
 docs: .venv/runtime  ## write docs/cli.md from the commands' help
 	$(BIN)/python docs/generate_cli.py
+
+notebook: .venv/dev  ## run docs/walkthrough.ipynb and store its outputs
+	$(BIN)/python docs/run_notebook.py
 
 pictures: .venv/pictures  ## draw the pictures of docs/; DATA=DIR, with MNIST's files, adds the report's
 	$(BIN)/python docs/generate_pictures.py $(DATA) $(STEPS)
