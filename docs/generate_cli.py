@@ -18,6 +18,10 @@ fetches. An empty variable counts as not set. The program warns of a variable th
 If an option is given twice, the last one counts; a second `--config` or a second list of `sweep` is refused.
 No option takes `-` for a path: results go to stdout by themselves, and `./-` names a file.
 
+`--quiet`, or `MNIST_SOFTMAX_QUIET=1` for every command, leaves results on stdout and errors on stderr,
+nothing else. `eval "$(mnist-softmax completion bash)"` (or zsh) in the shell's start-up file makes Tab
+complete commands, options, datasets and files.
+
 ## Exit codes
 
 | exit code | meaning |
