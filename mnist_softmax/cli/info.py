@@ -67,7 +67,8 @@ def _facts(receipt: "Receipt") -> Iterator[tuple[str, str]]:
     chain = ", then ".join(receipt.features) or "the pixels themselves"
     yield "features", f"{chain}: {receipt.columns} numbers an image"
     for name, value in receipt.settings.items():
-        yield name, f"{value!s:<10}  {SETTINGS[name].help}"
+        if value is not None:  # of another solver
+            yield name, f"{value!s:<10}  {SETTINGS[name].help}"
     yield "loss, with the penalty", f"{receipt.loss:.6f}"
     yield "accuracy on those rows", output.percent(receipt.train_accuracy)
     yield "validation accuracy", output.percent(receipt.validation_accuracy)
