@@ -99,7 +99,8 @@ class PathType(click.Path):
         except UnicodeEncodeError:  # a config file may hold what this locale cannot
             possible = False
         # Only a folder's name may end in a slash, which Path drops.
-        slashed = text.endswith((os.sep, "/")) and getattr(param, "metavar", "DIR") != "DIR"
+        of_folder = (getattr(param, "metavar", "DIR") or "").endswith(("DIR", "FOLDER..."))
+        slashed = text.endswith((os.sep, "/")) and not of_folder
         if dashed or slashed or not text or not possible:
             hint = f"; results go to stdout by themselves, './{text}' names a file" if dashed else ""
             self.fail(f"expected a path, got {text!r}{hint}", param, ctx)

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
     from mnist_softmax.features.normalize import Normalized
 
 _RUNNERS_UP = 2
+#: Errors that are no fault of a picture.
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 @options.command(
     "predict",
     "Recognise pictures of digits.",
     "mnist-softmax predict --weights weights.npy digit.png photo.jpg",
+    "mnist-softmax predict scans/ --json",
 )
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=options.PathType())
+@click.argument("images", metavar="IMAGE|FOLDER...", nargs=-1, required=True, type=options.PathType())
 @options.path(
     "--weights", suffix=".npy", default="weights.npy", show_default=True, help="The weights to use."
 )
@@ -35,10 +39,12 @@ _RUNNERS_UP = 2
 def command(images: tuple[str, ...], weights: Path, show: bool, json: bool) -> None:
     """Recognise the digit in each IMAGE: PNG, JPEG, BMP, GIF, PNM, TIFF or WebP; - is stdin.
 
+    Of a FOLDER all pictures are read, in the order of their names. Other files and folders in it are skipped
+    with a warning, hidden ones without.
+
     Each picture has one digit, of any size, light on dark or dark on light. It is first prepared as MNIST's
     authors prepared theirs: cropped, scaled into a 20x20 box, and centred by its centre of mass in 28x28.
-    Exits 4 if an image is damaged or shows no digit, 2 if it does not exist; the
-    others are still read. Needs Pillow: pip install 'mnist-softmax[images]'.
+    Exits 4 if an image is damaged or shows no digit, 2 if it does not exist; the others are still read. Needs Pillow: pip install 'mnist-softmax[images]'.
     """
     from mnist_softmax.data.split import Source
     from mnist_softmax.features import decode
@@ -53,13 +59,11 @@ def command(images: tuple[str, ...], weights: Path, show: bool, json: bool) -> N
     names = score.class_names(model, model.source or Source(dataset="mnist"))
     height, width = model.image_size
     failures: list[MnistSoftmaxError] = []
-    for source in images:
-        try:
-            picture = _read(source, height, width)
-        except (DataError, UsageError) as error:
-            failures.append(error)
+    for source, picture in _pictures(images, height, width):
+        if isinstance(picture, MnistSoftmaxError):
+            failures.append(picture)
             if json:
-                output.emit_json({"source": source, "error": str(error)})
+                output.emit_json({"source": source, "error": str(picture)})
             continue
         if picture.inverted:
             output.note(f"{source}: dark on light, so it was inverted")
@@ -74,12 +78,51 @@ def command(images: tuple[str, ...], weights: Path, show: bool, json: bool) -> N
     _report(failures)
 
 
+def _pictures(
+    sources: Sequence[str], height: int, width: int
+) -> "Iterator[tuple[str, Normalized | MnistSoftmaxError]]":
+    """Read each picture, and those of each folder; or say why one cannot be read."""
+    from mnist_softmax.features.decode import NotAPictureError
+
+    for source in sources:
+        if source == "-" or not os.path.isdir(source):  # noqa: PTH112  (Path.is_dir may raise)
+            slashed = source.endswith((os.sep, "/"))
+            missing = UsageError("no such folder", source)
+            yield source, missing if slashed else _tried(source, height, width)
+            continue
+        try:
+            paths = sorted(path for path in Path(source).iterdir() if not path.name.startswith("."))
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                raise
+            yield source, DataError("the folder cannot be read", source, got=error.strerror)
+            continue
+        any_picture = False
+        for path in map(str, paths):
+            picture = _tried(path, height, width)
+            if isinstance(picture, NotAPictureError | UsageError):  # a link to nothing is no picture either
+                output.warn(f"skipped: {picture}")
+            else:
+                any_picture = True
+                yield path, picture
+        if not any_picture:
+            yield source, UsageError("no pictures in the folder", source)
+
+
+def _tried(source: str, height: int, width: int) -> "Normalized | MnistSoftmaxError":
+    try:
+        return _read(source, height, width)
+    except (DataError, UsageError) as error:
+        return error
+
+
 def _read(source: str, height: int, width: int) -> "Normalized":
     """Read a picture and make an MNIST image of it.
 
     Raises
     ------
     UsageError : no such file.
+    NotAPictureError : it is none.
     DataError : it cannot be read, or shows no digit.
     """
     from mnist_softmax.features import decode, normalize
@@ -89,14 +132,16 @@ def _read(source: str, height: int, width: int) -> "Normalized":
         if source == "-" and sys.stdin is None:
             raise DataError("the picture cannot be read", "-", got="a closed stdin")
         with (
-            nullcontext(sys.stdin.buffer) if source == "-" else open_regular(Path(source), DataError) as file
+            nullcontext(sys.stdin.buffer)
+            if source == "-"
+            else open_regular(Path(source), decode.NotAPictureError) as file
         ):
             grey = decode.read_grey(file, source)
     except FileNotFoundError as error:
         raise UsageError("no such file", source) from error
     except OSError as error:
-        if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:
-            raise  # no fault of this picture
+        if error.errno in _EXHAUSTED:
+            raise
         raise DataError("the picture cannot be read", source, got=error.strerror or error) from error
     return normalize.normalize(grey, height, width, source)
 

@@ -41,6 +41,10 @@ _BROKEN: tuple[type[Exception], ...] = (OSError, ValueError, TypeError, Arithmet
 _BROKEN += (AttributeError, RuntimeError, SyntaxError, EOFError, struct.error, zlib.error)
 
 
+class NotAPictureError(DataError):
+    """In none of the `FORMATS`, or not even a regular file."""
+
+
 def check_installed() -> None:
     """Raise UsageError if Pillow is not installed."""
     require("PIL", "Pillow", "images")
@@ -60,7 +64,8 @@ def read_grey(file: BinaryIO, name: str) -> NDArray[np.uint8]:
     Raises
     ------
     UsageError : Pillow is not installed.
-    DataError : not a picture, a damaged one, more than one frame, or larger than `LARGEST` allows.
+    NotAPictureError : in none of the `FORMATS`.
+    DataError : a damaged picture, more than one frame, or larger than `LARGEST` allows.
     """
     check_installed()
     from PIL import ExifTags, Image, UnidentifiedImageError
@@ -86,7 +91,8 @@ def read_grey(file: BinaryIO, name: str) -> NDArray[np.uint8]:
             raise
         except UnidentifiedImageError as error:
             *most, last = FORMATS.values()
-            raise DataError("not a picture", name, expected=f"{', '.join(most)} or {last}") from error
+            expected = f"{', '.join(most)} or {last}"
+            raise NotAPictureError("not a picture", name, expected=expected) from error
         except _BROKEN as error:
             reason = " ".join(str(error).split())[:100]
             raise DataError("the picture is damaged", name, got=reason or type(error).__name__) from error

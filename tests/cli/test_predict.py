@@ -1,5 +1,6 @@
 """``mnist-softmax predict`` on real picture files: formats, polarity, what fails, what it prints."""
 
+import errno
 import io
 import json
 import os
@@ -257,7 +258,7 @@ def bad_pictures(folder: Path, seven: Any) -> Any:
         "text.png": "not a picture",
         "empty.png": "not a picture",
         "moving.gif": "animated",
-        "folder": "not a regular file",
+        "folder": "no pictures in the folder",
         "specks.png": "no digit to see",
         "program.png": "not a picture",
     }
@@ -299,6 +300,67 @@ def test_a_name_that_does_not_exist_is_exit_2_unless_another_picture_was_wrong(
     both = program("predict", "--weights", model, "text.png", "missing.png")
     assert both.code == 4
     assert both.err.count("\n") == 2
+
+
+def test_of_a_folder_every_picture_is_read_in_the_order_of_their_names(
+    program: Program, model: Path, seven: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "scans"
+    (folder / "more").mkdir(parents=True)
+    for name in ("b.png", "10.png", "a c.jpg", "B.gif"):
+        saved(folder / name, seven)
+    (folder / "notes.txt").write_text("no picture")
+    (folder / ".hidden").write_text("no picture")
+    (folder / "gone.png").symlink_to("nothing")
+    saved(folder / "more" / "deep.png", seven)
+    saved(tmp_path / "z.png", seven)
+    done = program("predict", "--weights", model, "z.png", "scans/", "--json")
+    assert done.code == 0
+    names = ["z.png", *(f"scans/{name}" for name in ("10.png", "B.gif", "a c.jpg", "b.png"))]
+    facts = facts_of(done.out)
+    assert [entry["source"] for entry in facts] == names
+    assert {entry["label"] for entry in facts} == {7}
+    skipped = [
+        "no such file: scans/gone.png",
+        "not a regular file: scans/more",
+        "not a picture: scans/notes.txt: expected PNG, JPEG, BMP, GIF, PNM, TIFF or WebP",
+    ]
+    assert done.err.splitlines() == [f"mnist-softmax: warning: skipped: {text}" for text in skipped]
+    drawn = program("predict", "--weights", model, "scans", "--show")
+    assert [line.partition(": 7 ")[0] for line in drawn.out.splitlines() if ": 7 " in line] == names[1:]
+
+
+def test_a_folder_without_pictures_is_exit_2_and_a_damaged_picture_in_one_exit_4(
+    program: Program, model: Path, seven: Any, tmp_path: Path
+) -> None:
+    for name in ("none", "text", "damaged"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "text" / "notes.txt").write_text("no picture")
+    good = saved(tmp_path / "damaged" / "good.png", seven)
+    (tmp_path / "damaged" / "cut.png").write_bytes(good.read_bytes()[:200])
+    for name in ("none", "text"):
+        done = program("predict", "--weights", model, name, "damaged/good.png")
+        assert (done.code, done.out[:19]) == (2, "damaged/good.png: 7")
+        assert done.error == f"mnist-softmax: error: no pictures in the folder: {name}"
+    cut = program("predict", "--weights", model, "damaged", "none", "--json")
+    assert cut.code == 4
+    assert cut.error.startswith("mnist-softmax: error: the picture is damaged: damaged/cut.png: ")
+    sources = ["damaged/cut.png", "damaged/good.png", "none"]
+    assert [entry["source"] for entry in facts_of(cut.out)] == sources
+    assert f"no such folder: {good}/" in program("predict", "--weights", model, f"{good}/").error
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure_like_a_picture(
+    program: Program, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(Path, "iterdir", refused)  # rights do not bind root
+    done = program("predict", "--weights", model, "closed")
+    assert (done.code, done.out) == (4, "")
+    assert "the folder cannot be read: closed: got Permission denied" in done.error
 
 
 def test_without_pillow_one_line_says_what_to_install(

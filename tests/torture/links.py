@@ -78,6 +78,7 @@ READERS: dict[str, tuple[str, str]] = {
         }.items()
     },
     "predict, picture": ("predict --weights w.npy five.png", "five.png"),
+    "predict, folder": ("predict --weights w.npy pictures", "pictures/five.png"),
     "train, config": ("train --config c.toml --data-dir data --out new.npy", "c.toml"),
     "sweep, config": ("sweep --config c.toml --data-dir data", "c.toml"),
     "train, checkpoint": ("train --epochs 2 --data-dir data --out w.npy --resume", "w.npy.checkpoint"),
@@ -385,7 +386,7 @@ def template(forks: Forks, folder: Path, variables: dict[str, Any]) -> None:
     """A folder with one of everything."""
     from PIL import Image, ImageDraw
 
-    for name in ("data", "packed", "folder"):
+    for name in ("data", "packed", "folder", "pictures"):
         (folder / name).mkdir(parents=True)
     for name, content in CONTENTS.items():
         (folder / ("packed" if name.endswith(".gz") else "data") / name).write_bytes(content)
@@ -393,6 +394,7 @@ def template(forks: Forks, folder: Path, variables: dict[str, Any]) -> None:
     picture = Image.new("L", (40, 40))
     ImageDraw.Draw(picture).line((20, 5, 20, 35), 255, 4)
     picture.save(folder / "five.png")
+    picture.save(folder / "pictures" / "five.png")
     forks.must("download", cwd=folder, **variables)
     for name, lr in (("w.npy", 0.1), ("v.npy", 0.2)):
         forks.must("train", "--epochs", 1, "--lr", lr, "--data-dir", "data", "--out", name, cwd=folder)
