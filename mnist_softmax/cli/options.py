@@ -193,6 +193,21 @@ def path(*names: str, suffix: str = "", **attributes: Any) -> Decorator:
 
 
 as_json = click.option("--json", is_flag=True, help="Print one JSON object on stdout.")
+
+
+def as_report(command: Any) -> Any:
+    """``--json`` and ``--markdown``; the command gets `form`: "json", "markdown" or "text"."""
+
+    @functools.wraps(command)
+    def with_form(*args: Any, json: bool, markdown: bool, **options: Any) -> Any:
+        given = [name for name, flag in (("json", json), ("markdown", markdown)) if flag]
+        form = stronger(*given) if len(given) == 2 else "".join(given) or "text"
+        return command(*args, form=form, **options)
+
+    text = "Print Markdown, for the summary of a CI job."
+    return _added(with_form, [as_json, click.option("--markdown", is_flag=True, help=text)])
+
+
 weights = click.argument("weights", type=WEIGHTS, default="weights.npy")
 split = click.option(
     "--split", type=click.Choice(["test", "train"]), default="test", show_default=True, help="Rows to use."

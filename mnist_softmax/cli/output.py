@@ -13,6 +13,7 @@ from typing import Any
 
 from mnist_softmax.cli.signals import Stopped
 from mnist_softmax.errors import LocalIOError, one_line
+from mnist_softmax.views import markdown
 
 PROGRAM = "mnist-softmax"
 
@@ -106,13 +107,26 @@ def emit_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         emit(line)
 
 
+def emit_report(parts: Iterable[markdown.Part], title: str = "") -> None:
+    """Print lines and tables; as Markdown if there is a title."""
+    if title:
+        for line in markdown.lines(title, parts):
+            emit(line)
+        return
+    for part in parts:
+        if isinstance(part, str):
+            emit(part)
+        else:
+            emit_table(*part)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Rows under a header, each column as wide as it needs; the column "name" is left-aligned."""
+    """Rows under a header, each column as wide as it needs; `markdown.TEXT_COLUMNS` are left-aligned."""
     lines = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
         "  ".join(
-            f"{cell:<{width}}" if name == "name" else f"{cell:>{width}}"
+            f"{cell:<{width}}" if name in markdown.TEXT_COLUMNS else f"{cell:>{width}}"
             for name, cell, width in zip(header, line, widths, strict=True)
         ).rstrip()
         for line in lines

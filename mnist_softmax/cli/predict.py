@@ -44,7 +44,8 @@ def command(images: tuple[str, ...], weights: Path, show: bool, json: bool) -> N
 
     Each picture has one digit, of any size, light on dark or dark on light. It is first prepared as MNIST's
     authors prepared theirs: cropped, scaled into a 20x20 box, and centred by its centre of mass in 28x28.
-    Exits 4 if an image is damaged or shows no digit, 2 if it does not exist; the others are still read. Needs Pillow: pip install 'mnist-softmax[images]'.
+    Exits 4 if an image is damaged or shows no digit, 2 if it does not exist; the others are still read. Needs
+    Pillow: pip install 'mnist-softmax[images]'.
     """
     from mnist_softmax.data.split import Source
     from mnist_softmax.features import decode

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mnist_softmax.cli import inputs, options, output
-from mnist_softmax.cli.eval import print_scores
+from mnist_softmax.cli.eval import report_of
 from mnist_softmax.cli.train import train_and_report
 from mnist_softmax.errors import DataError, DownloadError
 from mnist_softmax.settings import Settings
@@ -46,7 +46,7 @@ def command(data: options.Data) -> None:
     output.emit("")
     test = inputs.open_split(data, "test", split.source)
     before, after = (score.evaluate(each, test) for each in (on_pixels, model))
-    print_scores(score.scores(model, test, after), confusion=True)
+    output.emit_report(report_of(score.scores(model, test, after), confusion=True))
     output.emit("")
     mistakes = [
         f"{each.rows - each.correct} mistakes ({output.percent(each.accuracy)})" for each in (before, after)

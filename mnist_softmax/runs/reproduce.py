@@ -1,7 +1,6 @@
 """Train again as a receipt says, and compare the result with the weights of the receipt."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from mnist_softmax.rows import OnRows, OnStep
 from mnist_softmax.runs.fit import fit
 from mnist_softmax.runs.model import Model
 from mnist_softmax.runs.replay import Keeper, Outcome, Replay, too_long
+from mnist_softmax.runs.score import check_data
 
 #: The largest allowed difference of a weight on other hardware or with other versions, as a fraction of the
 #: largest weight. OpenBLAS's kernels for different processors were seen to differ by 1e-6.
@@ -51,7 +51,7 @@ def reproduce(
     GateError : training diverged.
     """
     receipt = receipt_of(model)
-    _check_data(receipt, split, model.path)
+    check_data(receipt, split, model.path)
     again = fit(split, receipt.hyperparameters, receipt.features, on_rows=on_rows, on_step=on_step)
     assert again.receipt is not None
     versions = _differences(receipt.versions, again.receipt.versions)
@@ -108,19 +108,6 @@ def replay(model: Model, split: Split, scored: Split, on_rows: OnRows = lambda _
     if outcome.array.shape != model.array.shape:
         raise WeightsError("training again gave weights of another shape", model.path)
     return Replay(keeper.moments(outcome.array, model.features_of(scored), scored.labels), outcome)
-
-
-def _check_data(receipt: Receipt, split: Split, path: Path | None) -> None:
-    for name, sha256 in split.files.items():
-        if receipt.files.get(name) != sha256:
-            raise WeightsError(
-                f"the weights were trained on another {name}",
-                path,
-                expected=f"SHA-256 {receipt.files.get(name)}",
-                got=sha256,
-            )
-    if (receipt.hyperparameters.val_size or 0) >= len(split.labels):
-        raise WeightsError("the receipt is damaged", path, expected=f"val_size below {len(split.labels)}")
 
 
 def _differences(there: dict[str, str], here: dict[str, str]) -> dict[str, tuple[str | None, str | None]]:

@@ -1,19 +1,26 @@
 """Scoring: which rows weights are scored on, whether they fit, and the resulting figures."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_softmax.data.catalog import DATASETS
-from mnist_softmax.data.split import Source, Split
+from mnist_softmax.data.split import Source, Split, train_validation_rows
+from mnist_softmax.errors import WeightsError
 from mnist_softmax.features import steps
 from mnist_softmax.features.prepare import prepare
+from mnist_softmax.records.receipt import Receipt
 from mnist_softmax.runs.model import Model
 from mnist_softmax.scoring import metrics
 from mnist_softmax.scoring.mcnemar import Comparison, compare
 from mnist_softmax.scoring.metrics import Evaluation
+
+#: Figures that a comparison has of each model.
+_SHARED = ("accuracy", "accuracy_low", "accuracy_high", "weights_sha256")
 
 
 def data_for(
@@ -49,6 +56,53 @@ def evaluate(model: Model, split: Split) -> Evaluation:
     """
     parameters = model.parameters_for(split)
     return metrics.evaluate(parameters, model.features_of(split), split.labels, model.path)
+
+
+def check_data(receipt: Receipt, split: Split, path: Path | None) -> None:
+    """Check that a split is of the data that a receipt names; `path` is of its file, for the error.
+
+    Raises
+    ------
+    WeightsError : it is not, or the receipt holds out more rows than there are.
+    """
+    for name, sha256 in split.files.items():
+        if receipt.files.get(name) != sha256:
+            raise WeightsError(
+                f"the weights were trained on another {name}",
+                path,
+                expected=f"SHA-256 {receipt.files.get(name)}",
+                got=sha256,
+            )
+    if (receipt.hyperparameters.val_size or 0) >= len(split.labels):
+        raise WeightsError("the receipt is damaged", path, expected=f"val_size below {len(split.labels)}")
+
+
+def check_holds_out(receipt: Receipt, path: Path | None) -> None:
+    """Check, before any data is read, that a receipt holds rows out for validation.
+
+    Raises
+    ------
+    WeightsError : it holds none out, or it names no files.
+    """
+    if not receipt.hyperparameters.val_size:
+        raise WeightsError("no rows were held out for validation", path, remedy="train with --val-size")
+    if not receipt.files:
+        raise WeightsError("the receipt names no data", path, remedy="its validation rows are unknown")
+
+
+def held_out(receipt: Receipt, split: Split, path: Path | None) -> tuple[Split, NDArray[np.uint32]]:
+    """The rows of the training file that a receipt held out for validation; and their numbers there.
+
+    Raises
+    ------
+    WeightsError : see `check_holds_out` and `check_data`.
+    """
+    check_holds_out(receipt, path)
+    check_data(receipt, split, path)
+    settings = receipt.hyperparameters
+    _, numbers = train_validation_rows(len(split.labels), settings.val_size or 0, settings.seed)
+    rows = replace(split, images=split.images[numbers], labels=split.labels[numbers], name="validation")
+    return rows, numbers
 
 
 def answer(model: Model, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
@@ -100,11 +154,10 @@ def compare_models(
     names = max((class_names(model, split.source) for model in models), key=len)
     a, b = (evaluation.predicted for evaluation in evaluations)
     comparison = compare(split.labels, a, b, len(names))
-    shared = ("accuracy", "accuracy_low", "accuracy_high", "weights_sha256")
     facts: dict[str, Any] = {}
     for key, model, evaluation in zip("ab", models, evaluations, strict=True):
         figures = scores(model, split, evaluation)
-        facts[key] = {"weights": str(model.path), **{name: figures[name] for name in shared}}
+        facts[key] = {"weights": str(model.path), **{name: figures[name] for name in _SHARED}}
     facts |= {
         "dataset": split.source.label,
         "split": split.name,

@@ -39,6 +39,15 @@ def _logits(
         yield np.divide(F, np.float32(SCALE), out=F)
 
 
+def blocks_of_log_probabilities(
+    parameters: NDArray[np.float32], stored: NDArray[np.uint8]
+) -> Iterator[NDArray[np.float64]]:
+    """The rows of `log_probabilities`, some at a time."""
+    with blas.one_thread(), np.errstate(over="ignore", invalid="ignore"):
+        for F in _logits(parameters, stored):
+            yield softmax.log_softmax(F.T.astype(np.float64))
+
+
 def log_probabilities(parameters: NDArray[np.float32], stored: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Score all rows, in float64 from the logits on.
 
@@ -51,10 +60,8 @@ def log_probabilities(parameters: NDArray[np.float32], stored: NDArray[np.uint8]
     -------
     (M, L) float64, log S.
     """
-    log_S = [np.empty((0, parameters.shape[1]))]
-    with blas.one_thread(), np.errstate(over="ignore", invalid="ignore"):
-        log_S += [softmax.log_softmax(F.T.astype(np.float64)) for F in _logits(parameters, stored)]
-    return np.concatenate(log_S)
+    none = np.empty((0, parameters.shape[1]))
+    return np.concatenate([none, *blocks_of_log_probabilities(parameters, stored)])
 
 
 class _Scores(NamedTuple):

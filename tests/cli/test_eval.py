@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli.receipts import change
+from cli.receipts import change, receipt_of, strip
 from conftest import Program, run_here, write_folder
 
 from mnist_softmax import softmax
-from mnist_softmax.data.open import folder_split
+from mnist_softmax.data.open import folder_split, open_split
 from mnist_softmax.runs.model import load
 
 
@@ -190,6 +190,129 @@ def test_predictions_are_a_csv_of_every_row(program: Program, trained: Path, tmp
     assert [int(row["label"]) for row in rows] == list(labels)
     assert [int(row["predicted"]) for row in rows] == list(S.argmax(axis=1))
     np.testing.assert_allclose([float(row["probability"]) for row in rows], S.max(axis=1), atol=1e-6)
+
+
+def test_probabilities_are_those_of_predict_proba(program: Program, trained: Path, tmp_path: Path) -> None:
+    done = program(
+        "eval", "--probabilities", tmp_path / "p", "--predictions", tmp_path / "p.csv", cwd=trained
+    )
+    assert done.code == 0
+    S = np.load(tmp_path / "p", allow_pickle=False)
+    assert (S.shape, S.dtype) == ((100, 10), np.float64)
+    images = folder_split(trained / "small", "test").images
+    np.testing.assert_array_equal(S, load(trained / "weights.npy").predict_proba(images))
+    np.testing.assert_allclose(S, expected_probabilities(trained)[1], rtol=1e-5)
+    table = np.genfromtxt(tmp_path / "p.csv", delimiter=",", skip_header=1)
+    np.testing.assert_array_equal(S.argmax(axis=1), table[:, 2])
+    # Of more rows than are scored at a time, through features.
+    assert program("train", "--dataset", "mnist-sample", "--epochs", 1, "--features", "deskew").code == 0
+    assert program("eval", "--probabilities", "all.npy").code == 0
+    model, rows = load(tmp_path / "weights.npy"), open_split("mnist-sample", "test")
+    np.testing.assert_array_equal(np.load(tmp_path / "all.npy"), model.predict_proba(rows.images))
+
+
+def test_probabilities_are_never_written_over_what_is_used(program: Program, folder: Path) -> None:
+    before = (folder / "weights.npy").read_bytes()
+    for arguments in (["weights.npy"], ["p.csv", "--predictions", "p.csv"], ["missing/p.npy"]):
+        done = program("eval", "--probabilities", *arguments)
+        assert (done.code, done.out) == (2, "")
+    assert (folder / "weights.npy").read_bytes() == before
+    assert not (folder / "p.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--data-dir", "small", "--epochs", "3", "--val-size", "77", "--seed", "5"],
+        ["--data-dir", "small", "--epochs", "1", "--features", "deskew"],
+        ["--dataset", "mnist-sample", "--epochs", "1", "--features", "deskew,directions"],
+    ],
+)
+def test_the_validation_rows_reproduce_the_receipts_accuracy(
+    program: Program, small_folder: Path, arguments: list[str]
+) -> None:
+    assert program("train", *arguments).code == 0
+    receipt = receipt_of(small_folder.parent / "weights.npy")
+    outputs = "--predictions", "p.csv", "--probabilities", "p.npy"
+    done = program("eval", "--split", "validation", "--json", *outputs)
+    assert (done.code, done.err) == (0, "")
+    facts = json.loads(done.out)
+    assert facts["accuracy"] == receipt.validation_accuracy
+    assert facts["log_loss"] == pytest.approx(receipt.history[-1].validation_loss, rel=1e-12)
+    assert (facts["split"], facts["rows"]) == ("validation", receipt.settings["val_size"])
+    # The rows have their numbers in the training file, in its order.
+    table = np.genfromtxt(small_folder.parent / "p.csv", delimiter=",", skip_header=1, dtype=int)
+    rows = open_split(receipt.dataset, "train", data_dir=receipt.data_dir and small_folder)
+    assert (np.diff(table[:, 0]) > 0).all()
+    np.testing.assert_array_equal(table[:, 1], rows.labels[table[:, 0]])
+    S = load(small_folder.parent / "weights.npy").predict_proba(rows.images[table[:, 0]])
+    np.testing.assert_array_equal(np.load(small_folder.parent / "p.npy"), S)
+    assert (table[:, 1] == table[:, 2]).mean() == receipt.validation_accuracy
+    assert f"{facts['rows']} validation rows of " in program("eval", "--split", "validation").out
+
+
+def test_validation_rows_are_known_only_with_a_receipt_that_names_the_data(
+    program: Program, trained: Path, folder: Path
+) -> None:
+    validation = "eval", "--split", "validation"
+    shutil.copytree(trained / "small", folder / "moved")
+    moved = program(*validation, "--data-dir", "moved", "--json")
+    assert (moved.code, moved.err) == (0, ""), "the same data elsewhere"
+    write_folder(folder / "moved", "train", rows=300, seed=7)
+    for arguments in (["--data-dir", "moved"], ["--dataset", "mnist-sample"]):
+        other = program(*validation, *arguments)
+        assert (other.code, other.out, other.err.count("\n")) == (6, "", 1)
+        assert "the weights were trained on another train-images-idx3-ubyte: weights.npy" in other.error
+    for changes, words in (
+        (
+            {"settings": {**receipt_of(folder / "weights.npy").settings, "val_size": 0}},
+            "no rows were held out",
+        ),
+        (
+            {"settings": {**receipt_of(folder / "weights.npy").settings, "val_size": 300}},
+            "receipt is damaged",
+        ),
+        ({"files": {}, "data_dir": None}, "the receipt names no data"),
+    ):
+        shutil.copy(folder / "weights.npy", folder / "changed.npy")
+        change(folder / "changed.npy", **changes)
+        done = program(*validation, "changed.npy")
+        assert (done.code, done.out, done.err.count("\n")) == (6, "", 1)
+        assert words in done.error
+        assert "changed.npy" in done.error
+    strip(folder / "weights.npy")
+    bare = program(*validation)
+    assert (bare.code, bare.out, bare.err.count("\n")) == (6, "", 1)
+    assert "no receipt: weights.npy" in bare.error
+
+
+def test_markdown_has_the_figures_in_a_table_and_a_missed_gate_above(program: Program, folder: Path) -> None:
+    names = ["T-shirt/top", "a|b", "`c`", "*d*", "<b>e", "f\\", "g_h_", "[i](j)", "k\\|l", "9"]
+    change(folder / "weights.npy", class_names=names)
+    facts = json.loads(program("eval", "--json").out)
+    done = program("eval", "--markdown", "--confusion")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("### mnist-softmax eval weights.npy\n\naccuracy ")
+    rows = [cells(line) for line in done.out.splitlines() if line.startswith("|")]
+    assert rows[0] == ["class", "precision", "recall", "rows", "name"]
+    assert [row[-1] for row in rows[2:12]] == names
+    assert [row[2] for row in rows[2:12]] == [f"{100 * entry['recall']:.2f} %" for entry in facts["classes"]]
+    assert [[int(cell) for cell in row[1:]] for row in rows[14:]] == facts["confusion"]
+    missed = program("eval", "--markdown", "--min-accuracy", 1)
+    assert missed.code == 7
+    assert "\n\nquality gate missed: weights.npy: expected accuracy >= 1, got " in missed.out
+    both = program("eval", "--markdown", "--json")
+    assert (both.code, both.out) == (2, "")
+    assert "--json and --markdown exclude each other" in both.error
+    assert program("eval", "--markdown", MNIST_SOFTMAX_EVAL_JSON=1).out.startswith("###"), (
+        "the later one wins"
+    )
+
+
+def cells(line: str) -> list[str]:
+    """The cells of a row of a Markdown table, as they are shown."""
+    inner = line[2:-2].split(" | ")
+    return [re.sub(r"\\([!-/:-@[-`{-~])", r"\1", cell).replace("&#124;", "|") for cell in inner]
 
 
 def test_predictions_into_a_missing_folder_are_exit_2_before_any_work(

@@ -56,7 +56,7 @@ def test_the_bare_program_prints_its_help(program: Program) -> None:
             "wrong value of --schedule: 'Cosin' is not one of 'constant', 'cosine'; did you mean 'cosine'?",
         ),
         (
-            "eval --split validation",
+            "show --split validation",
             "wrong value of --split: 'validation' is not one of 'test', 'train'",
         ),
         ("train --lr -1", "wrong value of --lr: expected a finite number above 0, got -1"),
@@ -129,6 +129,7 @@ def test_every_command_that_makes_a_file_takes_o_and_out(program: Program, comma
         "sweep --out",
         "report -o",
         "eval --predictions",
+        "eval --probabilities",
         "compare a b --differences",
         "predict digit.png --weights",
         "download --from",

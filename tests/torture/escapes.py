@@ -138,7 +138,9 @@ def tries(every: list[Place]) -> Iterator[Try]:
             for text in [*PAYLOADS, *(MARKUP if command[0] == "report" else [])]:
                 yield Try(place, text, command)
                 yield Try(place, text, command, terminal=True)
-                if command[0] in JSON and not {"--show", "--print-config", "--help"} & set(command):
+                if command[0] in JSON and not {"--show", "--print-config", "--help", "--markdown"} & set(
+                    command
+                ):
                     yield Try(place, text, [*command, "--json"], json=True)
 
 

@@ -56,6 +56,10 @@ WRITERS: dict[str, tuple[str, dict[str, list[str]]]] = {
         "eval w.npy --data-dir data --predictions {}",
         {"weights": ["w.npy"], "data": RAW},
     ),
+    "eval --probabilities": (
+        "eval w.npy --data-dir data --probabilities {}",
+        {"weights": ["w.npy"], "data": RAW},
+    ),
     "eval --predictions, cached": ("eval w.npy --dataset mnist --predictions {}", {CACHED: sorted(CONTENTS)}),
     "compare --differences": (
         "compare w.npy v.npy --data-dir data --differences {}",
