@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mnist_softmax.features.prepare import prepare
 from mnist_softmax.records.receipt import Receipt
 from mnist_softmax.runs.model import Model
 from mnist_softmax.scoring import metrics
-from mnist_softmax.scoring.mcnemar import Comparison, compare
+from mnist_softmax.scoring.mcnemar import Comparison, compare, mcnemar
 from mnist_softmax.scoring.metrics import Evaluation
 
 #: Figures that a comparison has of each model.
@@ -185,3 +186,50 @@ def compare_models(
         )
     ]
     return comparison, facts
+
+
+def rank_models(models: Sequence[Model], split: Split) -> dict[str, Any]:
+    """Rank models on the same rows: what `mnist-softmax compare --json` prints of more than two.
+
+    The most accurate is first; equal ones keep their order. `p_value` is of McNemar's exact test against the
+    first. That one was chosen from the same rows, so the tests are among all pairs of models, and
+    `p_value_corrected` is multiplied by their number (Bonferroni): whatever the rows, the probability that
+    any of equally good models has one below alpha is at most alpha.
+
+    Raises
+    ------
+    WeightsError : see `evaluate`.
+    """
+    figures: dict[int, dict[str, Any]] = {}
+    right: dict[int, NDArray[np.bool]] = {}
+    # Models with the same features share the prepared rows; of each model stay its figures and a byte a row.
+    by_features = sorted(range(len(models)), key=lambda i: models[i].features)
+    for _, group in groupby(by_features, key=lambda i: models[i].features):
+        stored = None
+        for i in group:
+            parameters = models[i].parameters_for(split)
+            stored = models[i].features_of(split) if stored is None else stored
+            evaluation = metrics.evaluate(parameters, stored, split.labels, models[i].path)
+            figures[i] = scores(models[i], split, evaluation)
+            right[i] = evaluation.predicted == split.labels
+    ranked = sorted(range(len(models)), key=lambda i: -figures[i]["accuracy"])
+    best, pairs = ranked[0], len(models) * (len(models) - 1) // 2
+    entries = []
+    for i in ranked:
+        lost, won = (int((right[a] & ~right[b]).sum()) for a, b in ((best, i), (i, best)))
+        p_value = None if i == best else mcnemar(lost, won)
+        entries.append(
+            {
+                "weights": str(models[i].path),
+                **{name: figures[i][name] for name in (*_SHARED, "log_loss")},
+                "difference": (won - lost) / len(split.labels),
+                "p_value": p_value,
+                "p_value_corrected": None if p_value is None else min(1.0, p_value * pairs),
+            }
+        )
+    return {
+        "dataset": split.source.label,
+        "split": split.name,
+        "rows": len(split.labels),
+        "models": entries,
+    }

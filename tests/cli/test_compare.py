@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -222,3 +223,122 @@ def test_missing_weights_and_targets_are_exit_2(program: Program, trained: Path)
     done = program("compare", "small-bad.npy", "small-bad.npy", "--differences", "missing/d.csv", cwd=trained)
     assert (done.code, done.out) == (2, "")
     assert program("compare", "small-bad.npy", cwd=trained).code == 2
+
+
+def ranked(folder: Path, program: Program, *files: str) -> Any:
+    """What `compare --json` should print of the models, from what `eval` prints and from NumPy."""
+    models = []
+    for file in files:
+        labels, S = predictions(folder, "small", file)
+        alone = json.loads(program("eval", file, "--json", cwd=folder).out)
+        same = ("accuracy", "accuracy_low", "accuracy_high", "log_loss", "weights_sha256")
+        models.append(({"weights": file, **{name: alone[name] for name in same}}, S.argmax(axis=1) == labels))
+    models.sort(key=lambda model: -model[0]["accuracy"])
+    best = models[0][1]
+    pairs = len(files) * (len(files) - 1) / 2
+    for entry, right in models:
+        p_value = mcnemar(int((best & ~right).sum()), int((right & ~best).sum()))
+        entry["difference"] = pytest.approx(right.mean() - best.mean(), abs=1e-12)
+        entry["p_value"] = None if right is best else p_value
+        entry["p_value_corrected"] = None if right is best else min(1.0, p_value * pairs)
+    return [entry for entry, _ in models]
+
+
+@pytest.fixture(scope="module")
+def many(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `trained`, with better and worse weights and a name that Markdown would take apart."""
+    for name, lr in (("middling.npy", 0.004), ("also_*b|a`d*_<b>.npy", 0.002)):
+        arguments = ["--epochs", 1, "--lr", lr, "--out", name]
+        assert run_here(["train", "--data-dir", trained / "small", *arguments], trained).code == 0
+    return trained
+
+
+MANY = "small-bad.npy", "also_*b|a`d*_<b>.npy", "small-good.npy", "middling.npy"
+
+
+def test_more_than_two_are_ranked_with_a_test_against_the_best(program: Program, many: Path) -> None:
+    done = program("compare", *MANY, "--json", cwd=many)
+    assert (done.code, done.err) == (0, "")
+    facts = json.loads(done.out)
+    assert facts.pop("models") == ranked(many, program, *MANY)
+    assert facts == {"dataset": str(many / "small"), "split": "test", "rows": 300}
+    # Equal ones, here the same file and its twin, stay in the order in which they were given.
+    names = [entry["weights"] for entry in json.loads(done.out)["models"]]
+    assert names[0] == "small-good.npy"
+    assert names.index(MANY[0]) + 1 == names.index(MANY[1])
+    turned = json.loads(program("compare", *MANY[::-1], "--json", cwd=many).out)["models"]
+    twins = [entry["weights"] for entry in turned if entry["weights"] in MANY[:2]]
+    assert twins == [MANY[1], MANY[0]]
+
+
+def test_the_ranking_in_words_says_which_are_not_significantly_worse(program: Program, many: Path) -> None:
+    models = ranked(many, program, *MANY)
+    worst = models[-1]["p_value_corrected"]
+    for alpha in (0.05, worst, math.nextafter(worst, 1), 1):
+        out = program("compare", *MANY, "--alpha", repr(alpha), cwd=many).out
+        equal = [e["weights"] for e in models[1:] if e["p_value_corrected"] >= alpha]
+        last = out.splitlines()[-1]
+        assert last == f"not significantly worse than the first at {alpha:g}: {', '.join(equal) or 'none'}"
+    lines = out.splitlines()
+    assert lines[0] == f"300 test rows of {many / 'small'}, the best weights first"
+    assert [line.split()[-1] for line in lines[3:7]] == [entry["weights"] for entry in models]
+    assert lines[3].split()[0] == f"{100 * models[0]['accuracy']:.2f}"
+    assert "all 6 pairs" in out
+
+
+def cells(line: str) -> list[str]:
+    """The cells of a row of a Markdown table, as they are shown."""
+    inner = re.split(r"(?<!\\)\|", line)[1:-1]
+    return [re.sub(r"\\([!-/:-@[-`{-~])", r"\1", cell.strip()).replace("&#124;", "|") for cell in inner]
+
+
+def test_markdown_shows_every_name_as_it_is(program: Program, many: Path) -> None:
+    done = program("compare", *MANY, "--markdown", cwd=many)
+    assert (done.code, done.err) == (0, "")
+    models = ranked(many, program, *MANY)
+    head, rule, *rows = [line for line in done.out.splitlines() if line.startswith("|")]
+    assert cells(head)[-1] == "weights"
+    assert set(rule) <= set("|-: ")
+    assert [cells(row)[-1] for row in rows] == [entry["weights"] for entry in models]
+    assert [cells(row)[0] for row in rows] == [f"{100 * entry['accuracy']:.2f} %" for entry in models]
+    assert not re.search(r"(?<!\\)[`*<_]", done.out), "markup that stands for itself"
+    two = program("compare", *MANY[:2], "--markdown", cwd=many)
+    assert "no difference: not significant at 0.05 (p = 1, " in two.out
+    assert sum(line.startswith("|") for line in two.out.splitlines()) == 12
+
+
+def test_each_of_many_sees_the_features_that_its_own_receipt_names(program: Program) -> None:
+    train = "train", "--dataset", "mnist-sample", "--epochs", 1
+    chains = {"plain": "none", "directed": "directions", "deskewed": "deskew"}
+    for name, chain in chains.items():
+        assert program(*train, "--features", chain, "--out", f"{name}.npy").code == 0
+    files = [f"{name}.npy" for name in ("plain", "directed", "plain", "deskewed")]
+    models = json.loads(program("compare", *files, "--json").out)["models"]
+    assert models[0]["weights"] == "directed.npy"
+    for entry in models:
+        alone = json.loads(program("eval", entry["weights"], "--json").out)
+        assert entry["accuracy"] == alone["accuracy"]
+        assert entry["log_loss"] == alone["log_loss"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--fail-if-worse"], "--fail-if-worse compares two weights: got 4 of them"),
+        (["--differences", "d.csv"], "--differences compares two weights: got 4 of them"),
+        (["--json", "--markdown"], "--json and --markdown exclude each other"),
+    ],
+)
+def test_what_does_not_go_together_is_exit_2(
+    program: Program, many: Path, arguments: list[str], words: str
+) -> None:
+    done = program("compare", *MANY, *arguments, cwd=many)
+    assert (done.code, done.out) == (2, "")
+    assert words in done.error
+    assert not (many / "d.csv").exists()
+
+
+def test_one_of_many_that_does_not_fit_is_exit_6_and_named(program: Program, many: Path) -> None:
+    done = program("compare", *MANY, "letters-good.npy", "--data-dir", "small", "--json", cwd=many)
+    assert (done.code, done.out) == (6, "")
+    assert "do not fit the images: letters-good.npy" in done.error

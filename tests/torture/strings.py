@@ -69,6 +69,9 @@ READERS = lines(
     "predict --weights w.npy five.png --show",
     "compare w.npy v.npy --data-dir data --fail-if-worse",
     "compare v.npy w.npy",
+    "compare v.npy w.npy v.npy",
+    "compare v.npy v.npy w.npy --markdown",
+    "eval w.npy --markdown",
 )
 #: What `--json` goes with.
 JSON = {"eval", "info", "reproduce", "predict", "compare", "download", "train", "sweep"}
@@ -221,6 +224,7 @@ def paths() -> Iterator[Place]:
         "report w.npy --data-dir {}.data",
         "reproduce {}.npy",
         "compare {}.npy {}.npy --data-dir {}.data",
+        "compare {}.npy w.npy v.npy --data-dir {}.data --markdown",
         "reproduce {}.npy --dry-run",
         "predict --weights {}.npy {}.png {}.gif {}.data",
         "predict --show --weights w.npy {}.png",
