@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 @options.data("what the receipts name, else mnist")
 @options.split
 @click.option(
-    "--fail-if-worse", is_flag=True, help="Exit 7 if B, the last, is worse than A and p is below --alpha."
+    "--fail-if-worse",
+    is_flag=True,
+    help="Of two weights: exit 7 if B is worse than A and p is below --alpha.",
 )
 @click.option(
     "--alpha",
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
 @options.path(
     "--differences",
     metavar="FILE",
-    help="Write a CSV of the rows on which they differ: row, label, a, b, probability_a, probability_b.",
+    help="Of two weights: write a CSV of the rows on which they differ: row, label, a, b, probability_a, "
+    "probability_b.",
 )
 @options.as_report
 def command(

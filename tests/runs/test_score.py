@@ -173,3 +173,21 @@ def test_a_comparison_of_two_models_counts_rows_and_classes() -> None:
         models, few := make_split(30, classes=3), [score.evaluate(m, few) for m in models]
     )
     assert [entry["difference"] is None for entry in of_few["classes"]] == [False] * 3 + [True] * 4
+
+
+def test_of_many_models_those_with_the_same_features_share_the_prepared_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepared = []
+    features_of = Model.features_of
+
+    def counted(model: Model, split: Any) -> Any:
+        prepared.append(model.features)
+        return features_of(model, split)
+
+    monkeypatch.setattr(Model, "features_of", counted)
+    models = [Model(m.array, m.receipt, Path(f"{i}.npy"), "") for i, m in enumerate(MODELS * 3)]
+    facts = score.rank_models(models, TEST)
+    assert sorted(prepared) == sorted(CHAINS)
+    accuracies = {entry["weights"]: entry["accuracy"] for entry in facts["models"]}
+    assert [accuracies[str(m.path)] for m in models] == [score.evaluate(m, TEST).accuracy for m in MODELS * 3]
