@@ -56,7 +56,7 @@ def _anonymous_megabytes() -> float:
 
 def child(folder: Path, order: str, seconds: float) -> None:
     """Train on two million rows or more, or for `seconds`; print seconds per row, megabytes, and rows."""
-    from mnist_softmax.data.idx import map_idx
+    from mnist_softmax.data.folder import read_idx
     from mnist_softmax.features.steps import SCALE
     from mnist_softmax.settings import Settings
     from mnist_softmax.training import shuffle
@@ -66,7 +66,7 @@ def child(folder: Path, order: str, seconds: float) -> None:
     if order == "whole":
         shuffle.WHOLE = 1 << 62
     images, labels = (
-        map_idx(folder / f"train-{name}-ubyte", rank)
+        read_idx(folder / f"train-{name}-ubyte", rank)
         for name, rank in (("images-idx3", 3), ("labels-idx1", 1))
     )
     stored = images.reshape(len(images), -1)

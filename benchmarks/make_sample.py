@@ -13,7 +13,8 @@ from pathlib import Path
 
 import mnist_softmax
 from mnist_softmax.data.catalog import SPLIT_FILES
-from mnist_softmax.data.idx import read_idx_gz, write_idx
+from mnist_softmax.data.folder import read_idx
+from mnist_softmax.data.idx import write_idx
 
 _EVERY = {"train": 6, "test": 5}
 
@@ -23,7 +24,7 @@ def make_sample(source: Path, target: Path) -> None:
     for split, (images, labels) in SPLIT_FILES.items():
         for name, rank in ((images, 3), (labels, 1)):
             raw = io.BytesIO()
-            write_idx(raw, read_idx_gz(source / f"{name}.gz", rank)[:: _EVERY[split]])
+            write_idx(raw, read_idx(source / f"{name}.gz", rank)[:: _EVERY[split]])
             packed = gzip.compress(raw.getvalue(), compresslevel=9, mtime=0)
             (target / f"{name}.gz").write_bytes(packed)
             hashes = [hashlib.sha256(data).hexdigest() for data in (packed, raw.getvalue())]

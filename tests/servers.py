@@ -156,9 +156,9 @@ def small_dataset(
         content = idx_bytes(dims, seed + number)
         packed = gzip.compress(content, mtime=0)
         raw_sha256 = hashlib.sha256(content).hexdigest() if raw_hashes else None
-        file = DataFile(file_name, len(packed), hashlib.sha256(packed).hexdigest(), len(content), raw_sha256)
+        file = DataFile(file_name, len(packed), hashlib.sha256(packed).hexdigest(), dims, raw_sha256)
         files.append(file)
-        contents[file.name], contents[file.gz_name] = content, packed
+        contents[file.name], contents[file.packed_name] = content, packed
     return Dataset(name, tuple(files), (), tuple("0123456789"), ""), contents
 
 

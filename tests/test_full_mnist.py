@@ -27,7 +27,7 @@ def run(program: Program, cache: Path, *arguments: Any, **environment: Any) -> F
 def test_download_from_a_mirror_then_train_then_eval_all_on_defaults(
     program: Program, mnist_folder: Path
 ) -> None:
-    names = [file.gz_name for file in MNIST.files]
+    names = [file.packed_name for file in MNIST.files]
     contents = {name: (mnist_folder / name).read_bytes() for name in names}
     with Server(serving(contents)) as server:
         done = program("download", "--mirror", server.url, "--json")
@@ -36,8 +36,8 @@ def test_download_from_a_mirror_then_train_then_eval_all_on_defaults(
         assert [file["name"] for file in files] == names
         for file, known in zip(files, MNIST.files, strict=True):
             found = hashlib.sha256(Path(file["path"]).read_bytes()).hexdigest()
-            assert found == file["sha256"] == known.gz_sha256
-            assert file["bytes"] == known.gz_bytes
+            assert found == file["sha256"] == known.packed_sha256
+            assert file["bytes"] == known.packed_bytes
             assert file["source"] == server.url + file["name"]
         again = program("download", "--mirror", server.url)
         assert "nothing was fetched" in again.out
@@ -100,7 +100,7 @@ def test_a_second_download_rehashes_and_finds_a_hidden_change(program: Program, 
 
 def test_the_raw_hashes_of_the_table_are_those_of_the_files(mnist_folder: Path) -> None:
     for file in DATASETS["mnist"].files:
-        raw = gzip.decompress((mnist_folder / file.gz_name).read_bytes())
+        raw = gzip.decompress((mnist_folder / file.packed_name).read_bytes())
         assert (len(raw), hashlib.sha256(raw).hexdigest()) == (file.raw_bytes, file.raw_sha256)
 
 

@@ -268,7 +268,8 @@ def data(default: str) -> Decorator:
         path(
             "--data-dir",
             metavar="DIR",
-            help="Folder with IDX files of your own, and class names in classes.txt, instead of --dataset.",
+            help="Folder with IDX files of your own, and class names in classes.txt, instead of --dataset; "
+            "or a .npz file.",
         ),
     ]
     return lambda command: _added(cache(command), options)

@@ -171,7 +171,7 @@ def is_terminal() -> bool:
 
 
 @contextmanager
-def progress_bar(total: int, what: str, unit: str) -> Iterator[Callable[[int], object]]:
+def progress_bar(total: int | None, what: str, unit: str) -> Iterator[Callable[[int], object]]:
     """Draw a bar on stderr while the block runs, if stderr is a terminal; yields what advances it."""
     if not is_terminal():
         yield lambda _: None
@@ -191,7 +191,7 @@ def progress_bar(total: int, what: str, unit: str) -> Iterator[Callable[[int], o
 
 
 @contextmanager
-def download_bar() -> Iterator[Callable[[str, int, int], None]]:
+def download_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     """Draw one bar at a time; yields a function of a file's name, its bytes so far and its total bytes.
 
     Where no bar can be drawn, the first call prints a line.
@@ -199,10 +199,11 @@ def download_bar() -> Iterator[Callable[[str, int, int], None]]:
     name, done, advance = "", 0, None
     with ExitStack() as stack:
 
-        def report(file: str, so_far: int, total: int) -> None:
+        def report(file: str, so_far: int, total: int | None) -> None:
             nonlocal name, done, advance
             if advance is None and not is_terminal():
-                note(f"downloading what is not in the cache, beginning with {file} ({total} bytes)")
+                size = f" ({total} bytes)" if total else ""
+                note(f"downloading what is not in the cache, beginning with {file}{size}")
             if advance is None or file != name or so_far < done:
                 stack.close()
                 name, done = file, 0

@@ -1,9 +1,9 @@
 """The cache: keeps datasets on disk, complete and verified.
 
-``<cache>/<dataset>/`` holds the four ``.gz`` files, the four IDX files unpacked from them, and a stamp: size,
-times, inode and SHA-256 of all eight when they were last hashed. While these agree, only the stamp is opened,
-and nothing is locked or written. Everything else happens under a lock. The lock saves work but is not needed
-for correctness: a file is verified before it is renamed into place.
+``<cache>/<dataset>/`` holds the files as served, the four IDX files unpacked from them, and a stamp: size,
+times, inode and SHA-256 of all of them when they were last hashed. A zip of several datasets has a folder of
+its own. While the stamp agrees, only it is opened, and nothing is locked or written. Everything else happens
+under a lock, which saves work but is not needed: a file is verified before it is renamed into place.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class _Stamp(msgspec.Struct, frozen=True):
     version: Literal[1] = 1
 
 
-#: Puts a verified .gz at a path; takes the entry of what is there now. Returns the source of the new one.
+#: Puts a verified file, as served, at a path; takes the entry of what is there. Returns the source.
 _Obtain = Callable[[DataFile, Path, _Entry | None], str]
 
 
@@ -62,14 +62,14 @@ class CachedFile:
     Attributes
     ----------
     name : canonical name without ``.gz``.
-    gz_path, path : the file as served, and unpacked.
-    bytes, sha256 : size and SHA-256 of the ``.gz``.
+    packed_path, path : the file as served (of several files the same, if it is a zip), and unpacked.
+    bytes, sha256 : size and SHA-256 of the file as served.
     raw_sha256 : SHA-256 of the unpacked file.
     source : the URL or path that it was just fetched from, "cache", or "built in".
     """
 
     name: str
-    gz_path: Path
+    packed_path: Path
     path: Path
     bytes: int
     sha256: str
@@ -107,12 +107,12 @@ def ensure(
     progress: Progress = ignore,
     notify: Notify = ignore,
 ) -> dict[str, CachedFile]:
-    """Make sure that ``cache_dir/dataset.name`` holds the dataset, packed, unpacked and verified.
+    """Make sure that the cache holds the dataset, packed, unpacked and verified.
 
     Parameters
     ----------
     mirrors : base URLs, in the order to try; None for the dataset's own.
-    from_dir : a folder to copy the ``.gz`` files from, instead of any mirror.
+    from_dir : a folder to copy the files as served from, instead of any mirror.
     offline : open no socket; `from_dir` is still used.
     force : fetch all files again.
     rehash : hash all files, whatever the stamp says.
@@ -135,17 +135,16 @@ def ensure(
         raise UsageError("no such folder", from_dir)
     if force and offline and from_dir is None:
         raise UsageError("cannot fetch again while offline", dataset.name, remedy="drop --force or --offline")
-    folder = cache_dir / dataset.name
+    folder, shelf = cache_dir / dataset.name, cache_dir / (dataset.folder or dataset.name)
     trusting = not (force or rehash)
-    if trusting and (warm := _warm(dataset, folder)):
+    if trusting and (warm := _warm(dataset, folder, shelf)):
         return warm
     from mnist_softmax.data.download import Experience, copy_from, fetch  # here: it takes time to load
 
-    _check_folder(cache_dir, folder)
-    if not offline or from_dir is not None:
-        _make_folder(folder)
-    elif not folder.is_dir():
-        raise _unavailable(dataset.files[0], folder / dataset.files[0].gz_name, None)
+    _check_folders(cache_dir, folder, shelf)
+    if offline and from_dir is None and not shelf.is_dir():
+        raise _unavailable(dataset.files[0], shelf / dataset.files[0].packed_name, None)
+    _make_folders(folder, shelf)
     experience = Experience()
 
     def obtain(file: DataFile, target: Path, found: _Entry | None) -> str:
@@ -165,28 +164,30 @@ def ensure(
             experience=experience,
         )
 
-    waiting = f"waiting up to {patience.lock_seconds:g} s for another process that is working on {folder}"
-    with lock(folder / _LOCK, patience.lock_seconds, lambda: notify(waiting)):
+    waiting = f"waiting up to {patience.lock_seconds:g} s for another process that is working on {shelf}"
+    with lock(shelf / _LOCK, patience.lock_seconds, lambda: notify(waiting)):
         # Another process may have done the work while this one waited.
-        if trusting and (warm := _warm(dataset, folder)):
+        if trusting and (warm := _warm(dataset, folder, shelf)):
             return warm
-        remove_stale_temporaries(folder)
-        return _repair(dataset, folder, obtain, force=force, notify=notify)
+        for place in {folder, shelf}:
+            remove_stale_temporaries(place)
+        return _repair(dataset, folder, shelf, obtain, force=force, notify=notify)
 
 
-def _check_folder(cache_dir: Path, folder: Path) -> None:
-    for path in (cache_dir, folder):
+def _check_folders(*folders: Path) -> None:
+    for path in folders:
         if os.path.lexists(path) and not path.is_dir():
             raise UsageError("not a folder", path, remedy="move it away, or choose another --cache-dir")
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError("not a folder", error.filename, remedy="choose another --cache-dir") from error
-    except OSError as error:
-        raise LocalIOError("cannot create the folder", folder, got=error.strerror) from error
+def _make_folders(*folders: Path) -> None:
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UsageError("not a folder", error.filename, remedy="choose another --cache-dir") from error
+        except OSError as error:
+            raise LocalIOError("cannot create the folder", folder, got=error.strerror) from error
 
 
 def _unavailable(file: DataFile, path: Path, found: _Entry | None) -> MnistSoftmaxError:
@@ -196,35 +197,38 @@ def _unavailable(file: DataFile, path: Path, found: _Entry | None) -> MnistSoftm
     return DataError(
         "damaged file in the cache",
         path,
-        expected=f"{file.gz_bytes} bytes with SHA-256 {file.gz_sha256}",
+        expected=f"{file.packed_size} with SHA-256 {file.packed_sha256}",
         got=f"{found.size} bytes" + (f" with SHA-256 {found.sha256}" if found.sha256 else ""),
         remedy="run `mnist-softmax download` while online, or with --from DIR",
     )
 
 
 def _repair(
-    dataset: Dataset, folder: Path, obtain: _Obtain, *, force: bool, notify: Notify
+    dataset: Dataset, folder: Path, shelf: Path, obtain: _Obtain, *, force: bool, notify: Notify
 ) -> dict[str, CachedFile]:
     """Hash all files, replace what is missing or damaged, and write the stamp."""
-    from mnist_softmax.data.idx import unpack, unpacked_sha256  # here: it needs NumPy
+    from mnist_softmax.data.unpack import unpack, unpacked_sha256  # here: it needs NumPy
 
     entries: dict[str, _Entry] = {}
+    sources: dict[str, str] = {}
     cached = {}
     for file in dataset.files:
-        gz_path, path = folder / file.gz_name, folder / file.name
-        found = None if force else _hashed(gz_path, file.gz_bytes)
-        source = "cache"
-        if found is None or found.sha256 != file.gz_sha256:
-            source = obtain(file, gz_path, found)
-            found = _hashed_again(gz_path, file.gz_bytes, file.gz_sha256)
-        entries[file.gz_name] = found
+        packed, path = shelf / file.packed_name, folder / file.name
+        if file.packed_name not in entries:
+            size, source = (file.packed_bytes, file.size_is_known), "cache"
+            found = None if force else _hashed(packed, *size)
+            if found is None or found.sha256 != file.packed_sha256:
+                source = obtain(file, packed, found)
+                found = _hashed_again(packed, file.packed_sha256, *size)
+            entries[file.packed_name], sources[file.packed_name] = found, source
         found = None if force else _hashed(path, file.raw_bytes)
-        if found is None or found.sha256 != (file.raw_sha256 or unpacked_sha256(file, gz_path)):
+        if found is None or found.sha256 != (file.raw_sha256 or unpacked_sha256(file, packed)):
             if found is not None:
                 notify(f"damaged file in the cache: {path}; unpacking it again")
-            found = _hashed_again(path, file.raw_bytes, unpack(file, gz_path, path))
+            found = _hashed_again(path, unpack(file, packed, path), file.raw_bytes)
         entries[file.name] = found
-        cached[file.name] = _cached(file, folder, found.sha256, source)
+        as_served = entries[file.packed_name]
+        cached[file.name] = _cached(file, packed, path, as_served, found, sources[file.packed_name])
     if entries != _read_stamp(folder):
         # The stamp only saves time: a cache that cannot be written works without it.
         with suppress(LocalIOError, UsageError), atomic_write(folder / _STAMP, follow=False) as out:
@@ -232,27 +236,31 @@ def _repair(
     return cached
 
 
-def _cached(file: DataFile, folder: Path, raw_sha256: str, source: str) -> CachedFile:
-    gz_path, path = folder / file.gz_name, folder / file.name
-    return CachedFile(file.name, gz_path, path, file.gz_bytes, file.gz_sha256, raw_sha256, source)
+def _cached(
+    file: DataFile, packed_path: Path, path: Path, packed: _Entry, raw: _Entry, source: str
+) -> CachedFile:
+    return CachedFile(file.name, packed_path, path, packed.size, packed.sha256, raw.sha256, source)
 
 
-def _warm(dataset: Dataset, folder: Path) -> dict[str, CachedFile] | None:
+def _warm(dataset: Dataset, folder: Path, shelf: Path) -> dict[str, CachedFile] | None:
     """The dataset, if no file has changed since it was hashed, else None. Opens nothing but the stamp."""
     stamp, cached = _read_stamp(folder), {}
     for file in dataset.files:
-        raw = stamp.get(file.name)
-        if raw is None or raw.size != file.raw_bytes or file.raw_sha256 not in (None, raw.sha256):
+        paths = shelf / file.packed_name, folder / file.name
+        packed, raw = stamp.get(file.packed_name), stamp.get(file.name)
+        if packed is None or raw is None or packed.sha256 != file.packed_sha256:
+            return None
+        if raw.size != file.raw_bytes or file.raw_sha256 not in (None, raw.sha256):
             return None
         try:
-            packed_now, raw_now = (os.lstat(folder / name) for name in (file.gz_name, file.name))
+            if any(
+                was != _Entry.of(os.lstat(path), was.sha256)
+                for was, path in zip((packed, raw), paths, strict=True)
+            ):
+                return None
         except OSError:
             return None
-        if stamp.get(file.gz_name) != _Entry.of(packed_now, file.gz_sha256):
-            return None
-        if raw != _Entry.of(raw_now, raw.sha256):
-            return None
-        cached[file.name] = _cached(file, folder, raw.sha256, "cache")
+        cached[file.name] = _cached(file, *paths, packed, raw, "cache")
     return cached
 
 
@@ -265,27 +273,28 @@ def _read_stamp(folder: Path) -> dict[str, _Entry]:
         return {}
 
 
-def _hashed(path: Path, size: int) -> _Entry | None:
+def _hashed(path: Path, size: int, exact: bool = True) -> _Entry | None:
     """Hash a file; None if there is none, or a symbolic link, which is never followed but replaced.
 
-    The status is read first, from the open file: the entry matches nothing written or moved to `path` later.
+    `size` is what it must have, or, if not `exact`, may have at most. The status is read first, from the open
+    file: the entry matches nothing written or moved to `path` later.
     """
     try:
         if path.is_symlink():
             return None
         with open_regular(path, LocalIOError, follow=False) as file:
             status = os.fstat(file.fileno())
-            right_size = status.st_size == size
-            return _Entry.of(status, hashlib.file_digest(file, "sha256").hexdigest() if right_size else "")
+            fits = status.st_size == size or (not exact and status.st_size < size)
+            return _Entry.of(status, hashlib.file_digest(file, "sha256").hexdigest() if fits else "")
     except FileNotFoundError:
         return None
     except OSError as error:
         raise LocalIOError("cannot read", path, got=error.strerror or error) from error
 
 
-def _hashed_again(path: Path, size: int, sha256: str) -> _Entry:
+def _hashed_again(path: Path, sha256: str, size: int, exact: bool = True) -> _Entry:
     """Read back what was just written."""
-    found = _hashed(path, size)
+    found = _hashed(path, size, exact)
     if found is None or found.sha256 != sha256:
         raise LocalIOError("the file differs from what was just written", path, remedy="check the disk")
     return found

@@ -4,10 +4,10 @@ import hashlib
 import heapq
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 from mnist_softmax.data.catalog import DataFile, mirror_bases
 from mnist_softmax.data.patience import NORMAL, Notify, Patience, Progress, ignore
@@ -20,6 +20,7 @@ from mnist_softmax.files import atomic_write, check_writable_target, open_regula
 _Turn: TypeAlias = tuple[float, int, int, Url]
 #: The least share of `slow_seconds` that a first try gets, even when earlier files used up the budget.
 _LEAST_SHARE = 0.05
+_CHUNK = 1 << 20
 _REMEDY = "try again later, or name another source with --mirror URL, --from DIR or MNIST_SOFTMAX_MIRROR"
 
 
@@ -67,7 +68,7 @@ def fetch(
     known = experience if experience is not None else Experience()
     bases = sorted(mirror_bases(mirrors), key=lambda base: base != known.delivered)
     if not bases:
-        raise UsageError("no mirror to fetch from", file.gz_name, remedy="name one with --mirror URL")
+        raise UsageError("no mirror to fetch from", file.packed_name, remedy="name one with --mirror URL")
     check_writable_target(target, follow=False)  # before anything is requested
     failures = {base: AttemptError(known.hopeless[base]) for base in bases if base in known.hopeless}
     pending = [(0.0, place, 1, base) for place, base in enumerate(bases) if base not in known.hopeless]
@@ -85,9 +86,10 @@ def fetch(
         share = max(left / len(untried), patience.slow_seconds * _LEAST_SHARE)
         answer_seconds, slow_seconds = min(patience.answer_seconds, share), min(patience.slow_seconds, share)
         shared = replace(patience, answer_seconds=answer_seconds, slow_seconds=slow_seconds)
-        url = base._replace(path=base.path + file.gz_name)
+        url = base._replace(path=base.path + file.packed_name)
         try:
-            body = _attempt(url, file, shared, progress)
+            with atomic_write(target, follow=False) as out:
+                _attempt(url, file, shared, progress, out)
         except AttemptError as failure:
             failures[base] = failure
             known.lost_seconds += time.monotonic() - began
@@ -100,8 +102,6 @@ def fetch(
                 following = "trying it again" if pending[0] == again else "trying the next"
                 notify(f"mirror {base.shown} failed: {failure.reason}; {following}")
             continue
-        with atomic_write(target, follow=False) as out:
-            out.write(body)
         known.delivered = base
         return url.shown
     raise _all_failed(file, failures)
@@ -121,11 +121,11 @@ def _all_failed(file: DataFile, failures: dict[Url, AttemptError]) -> DownloadEr
     first, failure = next(iter(failures.items()))
     if all(failure.wrong for failure in failures.values()):
         others = f" (and from {len(failures) - 1} other mirrors)" if len(failures) > 1 else ""
-        where = first.shown + file.gz_name + others
-        expected = f"{file.gz_bytes} bytes with SHA-256 {file.gz_sha256}"
+        where = first.shown + file.packed_name + others
+        expected = f"{file.packed_size} with SHA-256 {file.packed_sha256}"
         return DataError(failure.reason, where, expected=expected, got=failure.wrong, remedy=_REMEDY)
     reasons = ", ".join(f"{base.shown} ({failure.reason})" for base, failure in failures.items())
-    return DownloadError(f"no mirror delivered {file.gz_name}", reasons, remedy=_REMEDY)
+    return DownloadError(f"no mirror delivered {file.packed_name}", reasons, remedy=_REMEDY)
 
 
 def copy_from(file: DataFile, folder: Path, target: Path) -> str:
@@ -144,41 +144,71 @@ def copy_from(file: DataFile, folder: Path, target: Path) -> str:
     """
     if not folder.is_dir():
         raise UsageError("no such folder", folder)
-    source = folder / file.gz_name
+    source = folder / file.packed_name
     try:
-        with open_regular(source, LocalIOError) as packed:
-            body = packed.read(file.gz_bytes + 1)
+        with open_regular(source, LocalIOError) as packed, atomic_write(target, follow=False) as out:
+            arriving = _Arriving(file, out)
+            for chunk in _chunks(packed, source, file.packed_bytes + 1):
+                arriving.take(chunk)
+            if wrong := arriving.fault():
+                expected = f"{file.packed_size} with SHA-256 {file.packed_sha256}"
+                raise DataError("wrong bytes", source, expected=expected, got=wrong)
     except FileNotFoundError as error:
-        remedy = "the folder must hold the four .gz files under their own names"
+        remedy = "the folder must hold the files as the mirrors serve and name them"
         raise DownloadError("no such file", source, remedy=remedy) from error
     except OSError as error:
         raise LocalIOError("cannot read", source, got=error.strerror or error) from error
-    if wrong := _what_is_wrong(file, body):
-        expected = f"{file.gz_bytes} bytes with SHA-256 {file.gz_sha256}"
-        raise DataError("wrong bytes", source, expected=expected, got=wrong)
-    with atomic_write(target, follow=False) as out:
-        out.write(body)
     return str(source)
 
 
-def _what_is_wrong(file: DataFile, body: bytes | bytearray) -> str:
-    """What `body` is instead of `file`, or "" if it is right. At most one byte too many was read."""
-    if len(body) > file.gz_bytes:
-        return f"more than {file.gz_bytes} bytes"
-    digest = hashlib.sha256(body).hexdigest()
-    return "" if digest == file.gz_sha256 else f"{len(body)} bytes with SHA-256 {digest}"
+def _chunks(packed: BinaryIO, source: Path, most: int) -> Iterator[bytes]:
+    """The first `most` bytes of a file, in pieces."""
+    try:
+        while most and (chunk := packed.read(min(_CHUNK, most))):
+            most -= len(chunk)
+            yield chunk
+    except OSError as error:  # here: the caller would take it for one of the disk that it writes to
+        raise LocalIOError("cannot read", source, got=error.strerror or error) from error
 
 
-def _attempt(url: Url, file: DataFile, patience: Patience, progress: Progress) -> bytearray:
-    """The verified bytes of `file`, or AttemptError."""
-    size = file.gz_bytes
-    body, end_is_marked = receive(url, size, patience, lambda n: progress(file.name, min(n, size), size))
-    wrong = _what_is_wrong(file, body)
+class _Arriving:
+    """What has arrived of a file: written to `out`, counted and hashed."""
+
+    def __init__(self, file: DataFile, out: BinaryIO) -> None:
+        self.size, self.start = 0, b""
+        self._file, self._out, self._digest = file, out, hashlib.sha256()
+
+    def take(self, chunk: bytes) -> None:
+        """Take the next piece; at most one byte more than the file may have arrives."""
+        self.size += len(chunk)
+        self.start += chunk[: max(0, 100 - len(self.start))]
+        self._digest.update(chunk)
+        self._out.write(chunk)
+
+    def fault(self) -> str:
+        """What has arrived instead of the file, or "" if it is the file."""
+        if self.size > self._file.packed_bytes:
+            return f"more than {self._file.packed_bytes} bytes"
+        digest = self._digest.hexdigest()
+        return "" if digest == self._file.packed_sha256 else f"{self.size} bytes with SHA-256 {digest}"
+
+
+def _attempt(url: Url, file: DataFile, patience: Patience, progress: Progress, out: BinaryIO) -> None:
+    """Write the verified bytes of `file` to `out`, or raise AttemptError."""
+    arriving, most = _Arriving(file, out), file.packed_bytes
+
+    def take(chunk: bytes) -> None:
+        arriving.take(chunk)
+        progress(file.packed_name, min(arriving.size, most), most if file.size_is_known else None)
+
+    end_is_marked = receive(url, most, patience, take)
+    wrong = arriving.fault()
     if not wrong:
-        return body
-    if body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return
+    if arriving.start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise AttemptError("a web page, not the file: it looks like a proxy or a login page", wrong=wrong)
-    if len(body) < file.gz_bytes and not end_is_marked:
+    if arriving.size < most and not end_is_marked:
         # Closing the connection is a legal end, but cannot be told from a broken connection.
-        raise AttemptError(f"the body was cut short at {len(body)} of {file.gz_bytes} bytes", retry=True)
+        reason = f"the body was cut short at {arriving.size} of {file.packed_size}"
+        raise AttemptError(reason, retry=True)
     raise AttemptError("wrong bytes", retry=True, wrong=wrong)

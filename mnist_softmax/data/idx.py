@@ -1,12 +1,12 @@
-"""Read, unpack and write IDX files, the format in which MNIST is distributed.
+"""Read and write IDX files, the format in which MNIST is distributed.
 
-Format: two zero bytes, one type byte (0x08: unsigned byte, the only one used here), one byte with the number
-of dimensions, one big-endian uint32 for each dimension, then the values in C order. Source: the MNIST
-database's own page, "File formats for the MNIST database".
+Format: two zero bytes, one type byte (0x08: unsigned byte), one byte with the number of dimensions, one
+big-endian uint32 for each dimension, then the values in C order. Source: the MNIST database's own page, "File
+formats for the MNIST database". QMNIST's labels are big-endian int32 (0x0C) in two dimensions; the first
+column is the class.
 """
 
 import gzip
-import hashlib
 import io
 import math
 import mmap
@@ -14,19 +14,17 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Generator, Iterator
-from contextlib import closing
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterator
+from io import BufferedReader
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_softmax.data.catalog import DataFile
-from mnist_softmax.errors import DataError, LocalIOError
-from mnist_softmax.files import atomic_write, open_regular
+from mnist_softmax.errors import DataError
 
 _UNSIGNED_BYTE = 0x08
+_INTEGER_COLUMNS = b"\x0c\x02"
 _KINDS = {1: "labels", 3: "images"}
 #: Deflate expands a byte to at most 1032 bytes (zlib's technical notes): a larger size is impossible.
 _LARGEST_GZIP_RATIO = 1032
@@ -45,7 +43,7 @@ def _kind(rank: int) -> str:
     return _KINDS.get(rank, f"{rank} dimensions")
 
 
-def read_header(file: _Readable, rank: int, where: object) -> tuple[int, ...]:
+def read_header(file: _Readable, rank: int, where: object) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Read an IDX header and leave `file` at the first value.
 
     Parameters
@@ -56,22 +54,24 @@ def read_header(file: _Readable, rank: int, where: object) -> tuple[int, ...]:
 
     Returns
     -------
-    The dimensions; Python integers, so nothing overflows.
+    The dimensions, Python integers, so nothing overflows; and the type of the values: uint8, or, for labels
+    in two dimensions, big-endian int32.
 
     Raises
     ------
-    DataError : not an IDX file of unsigned bytes with `rank` dimensions.
+    DataError : not an IDX file of unsigned bytes with `rank` dimensions, nor QMNIST's labels.
     """
     magic = file.read(4)
     if len(magic) < 4:
         raise DataError("not an IDX file", where, expected="a header of 4 bytes", got=f"{len(magic)} bytes")
     if magic[:2] != b"\0\0":
         raise DataError("not an IDX file", where, expected="two zero bytes first", got=magic[:2].hex(" "))
-    if magic[2] != _UNSIGNED_BYTE:
+    columns = rank == 1 and magic[2:] == _INTEGER_COLUMNS
+    if magic[2] != _UNSIGNED_BYTE and not columns:
         raise DataError(
             "unsupported IDX type", where, expected="0x08 (unsigned bytes)", got=f"{magic[2]:#04x}"
         )
-    if magic[3] != rank:
+    if magic[3] != rank and not columns:
         raise DataError(
             "wrong IDX file",
             where,
@@ -79,6 +79,7 @@ def read_header(file: _Readable, rank: int, where: object) -> tuple[int, ...]:
             got=magic[3],
             remedy="check whether images and labels were swapped" if magic[3] in _KINDS else "",
         )
+    rank = magic[3]
     sizes = file.read(4 * rank)
     if len(sizes) < 4 * rank:
         raise DataError(
@@ -88,7 +89,25 @@ def read_header(file: _Readable, rank: int, where: object) -> tuple[int, ...]:
     if 0 in dims and math.prod(filter(None, dims)) > sys.maxsize:
         got = " x ".join(map(str, dims))
         raise DataError("wrong IDX header", where, expected="sizes that an array can have", got=got)
-    return dims
+    return dims, np.dtype(">i4" if columns else np.uint8)
+
+
+def first_column(values: NDArray[Any], where: object) -> NDArray[np.uint8]:
+    """Labels (M,) from what an IDX file holds: (M,) uint8, or the first column of (M, columns) int32.
+
+    Raises
+    ------
+    DataError : no columns, or a label that is not in 0 to 255.
+    """
+    if values.ndim != 2:
+        return values
+    if values.shape[1] == 0:
+        raise DataError("labels without columns", where)
+    labels = values[:, 0]
+    if len(labels) and not 0 <= labels.min() <= labels.max() <= 255:
+        got = f"{labels.min()} to {labels.max()}"
+        raise DataError("wrong labels", where, expected="0 to 255", got=got)
+    return labels.astype(np.uint8)
 
 
 def _check_size(expected: int, got: int, where: object) -> None:
@@ -97,110 +116,77 @@ def _check_size(expected: int, got: int, where: object) -> None:
         raise DataError(what, where, expected=f"{expected} bytes as its header says", got=got)
 
 
-def map_idx(path: Path, rank: int) -> NDArray[np.uint8]:
-    """Map an unpacked IDX file into memory; nothing is read until it is used.
+def map_idx(file: BufferedReader, rank: int, where: object) -> NDArray[Any]:
+    """Map an unpacked IDX file into memory; nothing is read until it is used. See `read_header`.
 
     Returns
     -------
-    Read-only uint8 array with the `rank` dimensions of the header.
+    Read-only array with the dimensions and the type of the header.
 
     Raises
     ------
     DataError : the header is wrong, or the file's size is not what the header says.
-    OSError : the file cannot be opened.
     """
-    with open_regular(path, DataError) as file:
-        dims = read_header(file, rank, path)
-        start, count = file.tell(), math.prod(dims)
-        _check_size(start + count, os.fstat(file.fileno()).st_size, path)
-        if count == 0:
-            return np.frombuffer(b"", np.uint8).reshape(dims)
-        view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return np.frombuffer(view, np.uint8, count, start).reshape(dims)
+    dims, dtype = read_header(file, rank, where)
+    start, count = file.tell(), math.prod(dims)
+    _check_size(start + count * dtype.itemsize, os.fstat(file.fileno()).st_size, where)
+    if count == 0:
+        return np.frombuffer(b"", dtype).reshape(dims)
+    view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(view, dtype, count, start).reshape(dims)
 
 
-def unpacked(path: Path, rank: int) -> Iterator[bytes]:
+def unpacked(packed: IO[bytes], size: int, rank: int, where: object) -> Iterator[bytes]:
     """The IDX file in a .gz: its header, then pieces of at most 1 MiB, checked as they are read.
+
+    Parameters
+    ----------
+    packed : the .gz, open for reading.
+    size : its bytes.
+    rank, where : see `read_header`.
 
     Raises
     ------
     DataError : not gzip, damaged, a wrong header, or not the size that the header says. A header that
         claims more than the .gz can hold is refused before more is read.
-    OSError : the file cannot be opened.
     """
-    with open_regular(path, DataError) as packed, gzip.GzipFile(fileobj=packed) as file:
+    with gzip.GzipFile(fileobj=packed) as file:
         try:
-            header = file.read(4 + 4 * rank)
-            left = math.prod(read_header(io.BytesIO(header), rank, path))
+            header = file.read(4)
+            header += file.read(4 * header[3] if len(header) == 4 else 0)
+            dims, dtype = read_header(io.BytesIO(header), rank, where)
+            left = math.prod(dims) * dtype.itemsize
             expected = len(header) + left
-            most = os.fstat(packed.fileno()).st_size * _LARGEST_GZIP_RATIO
+            most = size * _LARGEST_GZIP_RATIO
             if expected > most:
                 raise DataError(
-                    "truncated IDX file", path, expected=f"{expected} bytes", got=f"at most {most}"
+                    "truncated IDX file", where, expected=f"{expected} bytes", got=f"at most {most}"
                 )
             yield header
             while left >= 0 and (chunk := file.read(min(_CHUNK, left + 1))):
                 left -= len(chunk)
                 yield chunk
-            _check_size(expected, expected - left, path)
+            _check_size(expected, expected - left, where)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise DataError("damaged gzip file", path, got=error) from error
+            raise DataError("damaged gzip file", where, got=error) from error
 
 
-def _verified(file: DataFile, gz_path: Path) -> Generator[bytes]:
-    """The unpacked bytes of a .gz, checked by `unpacked` and against the size and hash of `file`."""
-    digest, count = hashlib.sha256(), 0
-    try:
-        for chunk in unpacked(gz_path, 3 if "-idx3-" in file.name else 1):
-            digest.update(chunk)
-            count += len(chunk)
-            if count > file.raw_bytes:
-                break
-            yield chunk
-    except OSError as error:
-        raise LocalIOError("cannot read", gz_path, got=error.strerror or error) from error
-    if count != file.raw_bytes:
-        raise DataError("wrong IDX file", gz_path, expected=f"{file.raw_bytes} bytes", got=count)
-    if file.raw_sha256 not in (None, digest.hexdigest()):
-        raise DataError("wrong content", gz_path, expected=file.raw_sha256, got=digest.hexdigest())
-
-
-def unpacked_sha256(file: DataFile, gz_path: Path) -> str:
-    """SHA-256 of the unpacked bytes of a .gz. Raises as `unpack` does."""
-    digest = hashlib.sha256()
-    for chunk in _verified(file, gz_path):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def unpack(file: DataFile, gz_path: Path, path: Path) -> str:
-    """Unpack `gz_path` to the IDX file `path`; return the SHA-256 of that file.
-
-    Raises
-    ------
-    DataError : not gzip, damaged, not IDX, or not of the size or hash of `file`.
-    LocalIOError : `gz_path` cannot be read, or `path` cannot be written.
-    """
-    digest = hashlib.sha256()
-    with closing(_verified(file, gz_path)) as chunks, atomic_write(path, follow=False) as out:
-        for chunk in chunks:
-            digest.update(chunk)
-            out.write(chunk)
-    return digest.hexdigest()
-
-
-def read_idx_gz(path: Path, rank: int) -> NDArray[np.uint8]:
-    """Unpack a gzipped IDX file in memory; raises as `unpacked` does.
+def read_idx_gz(file: BufferedReader, rank: int, where: object) -> NDArray[Any]:
+    """Unpack a gzipped IDX file in memory.
 
     Returns
     -------
-    Read-only uint8 array with the `rank` dimensions of the header.
+    Read-only array with the dimensions and the type of the header.
+
+    Raises
+    ------
+    DataError : see `unpacked`.
     """
-    chunks, body = unpacked(path, rank), bytearray()
-    shape = read_header(io.BytesIO(next(chunks)), rank, path)
+    chunks, body = unpacked(file, os.fstat(file.fileno()).st_size, rank, where), bytearray()
+    dims, dtype = read_header(io.BytesIO(next(chunks)), rank, where)
     for chunk in chunks:
         body += chunk
-    array = np.frombuffer(body, np.uint8).reshape(shape)
+    array = np.frombuffer(body, dtype).reshape(dims)
     array.flags.writeable = False
     return array
 

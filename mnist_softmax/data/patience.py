@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-#: Called with the file's name, the bytes so far and the total bytes.
-Progress = Callable[[str, int, int], None]
+#: Called with the file's name, the bytes so far and the total bytes, None if that is not known.
+Progress = Callable[[str, int, int | None], None]
 #: Called with a line for the user, such as why a mirror failed and what happens next.
 Notify = Callable[[str], None]
 
@@ -21,7 +21,7 @@ class Patience:
     ----------
     answer_seconds : for name look-up, connection, redirects, headers and the first byte of the body together.
     slow_bytes_per_second, slow_seconds : a mirror that is slower than this for this long has stalled.
-    file_seconds : for one file from one mirror, whatever its speed.
+    file_seconds : for one file from one mirror, whatever its speed; a file of more than 50 MB gets more.
     tries : for one file at one mirror; it is tried again only after a failure that may pass.
     backoff_seconds : pause before the second try, doubled for each further one, give or take half.
     retry_after_seconds : a longer Retry-After is cut to this.
@@ -40,6 +40,10 @@ class Patience:
     retry_after_seconds: float = 30.0
     budget_seconds: float = 55.0
     lock_seconds: float = 600.0
+
+    def seconds_for(self, size: int) -> float:
+        """The time limit for a file of `size` bytes."""
+        return self.file_seconds * max(1.0, size / 50e6)
 
 
 NORMAL = Patience()

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException, responses
@@ -47,7 +47,9 @@ _MEANINGS = {
     "RemoteDisconnected": "closed the connection without an answer",
     "gaierror": "the name does not resolve",
 }
-_Inbox: TypeAlias = "queue.SimpleQueue[bytes | bool | BaseException]"
+#: Pieces of a body that may wait to be written: the network may be faster than the disk.
+_MOST_WAITING = 64
+_Inbox: TypeAlias = "queue.Queue[bytes | bool | BaseException]"
 
 
 @dataclass(eq=False)
@@ -65,19 +67,17 @@ class AttemptError(Exception):
     wrong: str = ""
 
 
-def receive(
-    url: Url, size: int, patience: Patience, on_bytes: Callable[[int], None]
-) -> tuple[bytearray, bool]:
+def receive(url: Url, size: int, patience: Patience, on_chunk: Callable[[bytes], object]) -> bool:
     """Get `url` within the time limits.
 
     Parameters
     ----------
     size : expected bytes; at most one more is read, which shows that the body is too long.
-    on_bytes : called with the bytes so far.
+    on_chunk : called with each piece of the body as served; no Content-Encoding is decoded.
 
     Returns
     -------
-    The body as served (no Content-Encoding is decoded), and whether a length or chunks marked its end.
+    Whether a length or chunks marked the end of the body.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def receive(
     """
     import requests  # noqa: F401  (loaded here, so that its import does not count as the server's time)
 
-    inbox: _Inbox = queue.SimpleQueue()
+    inbox: _Inbox = queue.Queue(_MOST_WAITING)
     stop = threading.Event()
     began = time.monotonic()
     arguments = (url, size + 1, patience, inbox, stop)
@@ -95,32 +95,32 @@ def receive(
         thread.start()
     except RuntimeError as error:
         raise LocalIOError("cannot start a thread", got=error) from error
-    body = bytearray()
+    received, file_seconds = 0, patience.seconds_for(size)
     samples = deque([(began, 0)])  # (time, bytes by then); the first is the newest one outside the window
     try:
         while True:
             now = time.monotonic()
-            if not body and now - began > patience.answer_seconds:
+            if not received and now - began > patience.answer_seconds:
                 reason = f"no answer within {patience.answer_seconds:g} s"
                 raise AttemptError(reason, retry=True, unreachable=True)
-            if now - began > patience.file_seconds:
-                raise AttemptError(f"not complete after {patience.file_seconds:g} s", retry=True)
+            if now - began > file_seconds:
+                raise AttemptError(f"not complete after {file_seconds:g} s", retry=True)
             while len(samples) > 1 and samples[1][0] <= now - patience.slow_seconds:
                 samples.popleft()
             least = patience.slow_bytes_per_second * patience.slow_seconds
-            if samples[0][0] <= now - patience.slow_seconds and len(body) - samples[0][1] < least:
-                raise AttemptError(f"stalled at {len(body)} of {size} bytes", retry=True)
+            if samples[0][0] <= now - patience.slow_seconds and received - samples[0][1] < least:
+                raise AttemptError(f"stalled at {received} of {size} bytes", retry=True)
             try:
                 item = inbox.get(timeout=_TICK_SECONDS)
             except queue.Empty:
                 continue
             if isinstance(item, bool):
-                return body, item
+                return item
             if isinstance(item, BaseException):
                 raise item
-            body += item
-            samples.append((time.monotonic(), len(body)))
-            on_bytes(len(body))
+            on_chunk(item)
+            received += len(item)
+            samples.append((time.monotonic(), received))
     finally:
         stop.set()
 
@@ -129,6 +129,12 @@ def _speak(url: Url, limit: int, patience: Patience, inbox: _Inbox, stop: thread
     """Run in the daemon thread: put chunks in `inbox`, then whether the end was marked, or the error."""
     import requests
     from urllib3.exceptions import HTTPError
+
+    def put(item: bytes | bool | BaseException) -> None:
+        while not stop.is_set():
+            with suppress(queue.Full):
+                inbox.put(item, timeout=_TICK_SECONDS)
+                return
 
     try:
         with requests.Session() as session, closing(_follow(session, url, patience)) as response:
@@ -140,16 +146,16 @@ def _speak(url: Url, limit: int, patience: Patience, inbox: _Inbox, stop: thread
                 if not chunk:
                     break
                 limit -= len(chunk)
-                inbox.put(chunk)
+                put(chunk)
             length = response.headers.get("Content-Length", "")
-            inbox.put(length.strip().isdigit() or bool(response.raw.chunked))
+            put(length.strip().isdigit() or bool(response.raw.chunked))
     except AttemptError as failure:
-        inbox.put(failure)
+        put(failure)
     # ValueError: the standard library raises it on some malformed answers.
     except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
-        inbox.put(_explained(error))
+        put(_explained(error))
     except BaseException as bug:  # noqa: BLE001  (raised in the caller's thread, where it can be seen)
-        inbox.put(bug)
+        put(bug)
 
 
 def _follow(session: "Session", hop: Url, patience: Patience) -> "Response":

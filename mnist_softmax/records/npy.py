@@ -8,8 +8,6 @@ import hashlib
 import io
 import math
 import os
-import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_softmax.data.npy import LONGEST_HEADER, read_npy_header
 from mnist_softmax.errors import LocalIOError, UsageError, WeightsError
 from mnist_softmax.files import open_regular
 
 #: Takes the shape and dtype of a header; returns what was expected instead, or "" if they are right.
 Check = Callable[[tuple[int, ...], np.dtype[Any]], str]
 
-#: The longest header that is accepted: NumPy's own limit for untrusted files.
-_LONGEST_HEADER = 10_000
 #: The most bytes of JSON: a history of 100,000 epochs takes 12 MB.
 _LONGEST_TEXT = 64 << 20
 
@@ -102,20 +99,11 @@ def first_shape(path: Path) -> tuple[int, ...]:
 def _header(file: io.BufferedReader, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, order and dtype of the array at the current position of `file`, which then is at its values."""
     start = file.tell()
-    head = io.BytesIO(file.read(_LONGEST_HEADER))
+    head = io.BytesIO(file.read(LONGEST_HEADER))
     try:
-        version = np.lib.format.read_magic(head)
-        read_header: Callable[..., Any] = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        with warnings.catch_warnings(action="ignore"):  # about headers that Python 2 wrote
-            shape, fortran_order, dtype = read_header(head, max_header_size=_LONGEST_HEADER)
-        if not all(type(size) is int and 0 <= size <= sys.maxsize for size in shape):
-            raise ValueError("sizes that no array has")  # noqa: TRY301
-    except Exception as error:  # on such headers NumPy raises what its parser happens to meet
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise WeightsError("not a .npy file", path, got=reason) from error
+        shape, fortran_order, dtype = read_npy_header(head)
+    except ValueError as error:
+        raise WeightsError("not a .npy file", path, got=error) from error
     file.seek(start + head.tell())
     return shape, fortran_order, dtype
 

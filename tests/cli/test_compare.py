@@ -14,7 +14,7 @@ from cli.receipts import strip
 from conftest import Program, run_here, write_folder
 
 from mnist_softmax import softmax
-from mnist_softmax.data.open import folder_split
+from mnist_softmax.data.folder import folder_split
 from mnist_softmax.scoring.mcnemar import mcnemar
 
 SHAPES: Any = {

@@ -14,7 +14,8 @@ from cli.receipts import change, receipt_of, strip
 from conftest import Program, run_here, write_folder
 
 from mnist_softmax import softmax
-from mnist_softmax.data.open import folder_split, open_split
+from mnist_softmax.data.folder import folder_split
+from mnist_softmax.data.open import open_split
 from mnist_softmax.runs.model import load
 
 

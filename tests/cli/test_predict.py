@@ -15,7 +15,8 @@ from cli.receipts import receipt_of, strip
 from conftest import Program, clean_environment, run_here, write_folder
 from PIL import Image
 
-from mnist_softmax.data.open import folder_split, open_split
+from mnist_softmax.data.folder import folder_split
+from mnist_softmax.data.open import open_split
 from mnist_softmax.features import decode
 from mnist_softmax.features.deskew import deskew
 from mnist_softmax.features.normalize import normalize

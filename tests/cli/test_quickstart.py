@@ -104,12 +104,12 @@ def test_a_link_to_a_file_of_the_cache_is_not_written_through(
 
 @pytest.mark.full
 def test_with_a_mirror_it_is_full_mnist(program: Program, mnist_folder: Path, tmp_path: Path) -> None:
-    contents = {file.gz_name: (mnist_folder / file.gz_name).read_bytes() for file in MNIST.files}
+    contents = {file.packed_name: (mnist_folder / file.packed_name).read_bytes() for file in MNIST.files}
     with Server(serving(contents)) as server:
         done = program("quickstart", MNIST_SOFTMAX_MIRROR=f"http://127.0.0.1:9/ {server.url}")
     assert done.code == 0, done.err
     assert "10000 test rows of mnist\n" in done.out
-    line = "downloading what is not in the cache, beginning with train-images-idx3-ubyte (9912422 bytes)\n"
+    line = "downloading what is not in the cache, beginning with train-images-idx3-ubyte.gz (9912422 bytes)\n"
     assert done.err.count("downloading") == done.err.count(line) == 1
     assert str(tmp_path / "cache" / "mnist") in done.out
     assert program("eval", "quickstart.npy", "--offline", "--min-accuracy", "0.991").code == 0

@@ -14,8 +14,9 @@ from cli.streams import run_on_terminal
 from conftest import Program, run_here, write_folder
 
 from mnist_softmax import softmax
+from mnist_softmax.data.folder import folder_split
 from mnist_softmax.data.idx import write_idx
-from mnist_softmax.data.open import folder_split, open_split
+from mnist_softmax.data.open import open_split
 from mnist_softmax.features.prepare import prepare
 from mnist_softmax.records.receipt import Epoch
 from mnist_softmax.views import terminal

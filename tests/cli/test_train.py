@@ -18,8 +18,8 @@ from cli.streams import run_on_terminal
 from conftest import IMAGE_NAMES, LABEL_NAMES, Program, clean_environment, run_here, write_folder
 
 from mnist_softmax import softmax
+from mnist_softmax.data.folder import folder_split
 from mnist_softmax.data.idx import write_idx
-from mnist_softmax.data.open import folder_split
 from mnist_softmax.data.split import one_hot, train_validation_rows
 from mnist_softmax.records.receipt import Receipt
 from mnist_softmax.runs.model import load

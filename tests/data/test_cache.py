@@ -89,19 +89,19 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 def test_a_cold_cache_is_filled_with_one_get_per_file(tmp_path: Path, server: Server) -> None:
     cached = fill(tmp_path / "a" / "b", server)
     assert is_right(tmp_path / "a" / "b")
-    assert sorted(server.requests) == sorted(f"/{file.gz_name}" for file in DATASET.files)
+    assert sorted(server.requests) == sorted(f"/{file.packed_name}" for file in DATASET.files)
     assert list(cached) == [file.name for file in DATASET.files]
     folder = tmp_path / "a" / "b" / DATASET.name
     for file in DATASET.files:
         raw_sha256 = hashlib.sha256(CONTENTS[file.name]).hexdigest()
         assert cached[file.name] == CachedFile(
             file.name,
-            folder / file.gz_name,
+            folder / file.packed_name,
             folder / file.name,
-            file.gz_bytes,
-            file.gz_sha256,
+            file.packed_bytes,
+            file.packed_sha256,
             raw_sha256,
-            server.url + file.gz_name,
+            server.url + file.packed_name,
         )
     assert sorted(path.name for path in folder.iterdir()) == sorted([*NAMES, ".lock", "stamp.json"])
 
@@ -344,7 +344,7 @@ def test_a_mirror_that_is_no_url_is_wrong_usage_even_with_a_warm_cache(
 def test_a_mirror_that_fails_costs_its_time_once_and_not_once_a_file(tmp_path: Path, server: Server) -> None:
     notices: list[str] = []
     patience = replace(PATIENT, answer_seconds=0.3, tries=1)
-    with Server({f"/{file.gz_name}": stall_after(b"") for file in DATASET.files}) as silent:
+    with Server({f"/{file.packed_name}": stall_after(b"") for file in DATASET.files}) as silent:
         mirrors = [silent.url, server.url]
         ensure(DATASET, tmp_path, mirrors=mirrors, patience=patience, notify=notices.append)
         assert len(silent.requests) == 1
@@ -352,38 +352,37 @@ def test_a_mirror_that_fails_costs_its_time_once_and_not_once_a_file(tmp_path: P
     assert len(notices) == 1
 
 
-def repacked(content: bytes, packed: bytes) -> tuple[Dataset, dict[str, bytes]]:
+def repacked(packed: bytes) -> tuple[Dataset, dict[str, bytes]]:
     """A dataset whose first file has pinned hashes, but holds something that is not right."""
     first = replace(
         DATASET.files[0],
-        gz_bytes=len(packed),
-        gz_sha256=hashlib.sha256(packed).hexdigest(),
-        raw_bytes=len(content),
+        packed_bytes=len(packed),
+        packed_sha256=hashlib.sha256(packed).hexdigest(),
         raw_sha256=None,
     )
-    return replace(DATASET, files=(first, *DATASET.files[1:])), CONTENTS | {first.gz_name: packed}
+    return replace(DATASET, files=(first, *DATASET.files[1:])), CONTENTS | {first.packed_name: packed}
 
 
 RAW = CONTENTS[TRAIN_IMAGES]
 
 
 @pytest.mark.parametrize(
-    ("content", "packed", "words"),
+    ("packed", "words"),
     [
-        (RAW, b"not gzip", "damaged gzip file"),
-        (RAW, gzip.compress(RAW)[:-20], "damaged gzip file"),
-        (RAW, b"", "not an IDX file"),
-        (RAW, gzip.compress(RAW[:-1]), "truncated IDX file"),
-        (RAW, gzip.compress(RAW + b"x"), "wrong IDX file"),
-        (RAW, gzip.compress(RAW + bytes(50_000_000)), "wrong IDX file"),
-        (RAW, gzip.compress(b"\0\0\x08\x01" + RAW[4:]), "wrong IDX file"),
-        (RAW, gzip.compress(RAW[:4] + b"\xff" * 12 + RAW[16:]), "truncated IDX file"),
+        (b"not gzip", "damaged gzip file"),
+        (gzip.compress(RAW)[:-20], "damaged gzip file"),
+        (b"", "not an IDX file"),
+        (gzip.compress(RAW[:-1]), "truncated IDX file"),
+        (gzip.compress(RAW + b"x"), "bytes after its end"),
+        (gzip.compress(RAW + bytes(50_000_000)), "bytes after its end"),
+        (gzip.compress(b"\0\0\x08\x01" + RAW[4:]), "wrong IDX file"),
+        (gzip.compress(RAW[:4] + b"\xff" * 12 + RAW[16:]), "truncated IDX file"),
     ],
 )
 def test_what_unpacks_to_something_else_than_the_table_says_is_wrong_data(
-    content: bytes, packed: bytes, words: str, tmp_path: Path
+    packed: bytes, words: str, tmp_path: Path
 ) -> None:
-    dataset, contents = repacked(content, packed)
+    dataset, contents = repacked(packed)
     with Server(serving(contents)) as server, pytest.raises(DataError, match=words):
         fill(tmp_path, server, dataset)
     assert not (tmp_path / dataset.name / TRAIN_IMAGES).exists()
@@ -493,7 +492,7 @@ def test_processes_on_a_cold_cache_all_end_right(locks: str, tmp_path: Path, ser
     assert is_right(tmp_path)
     assert not list(tmp_path.rglob(".tmp-*"))
     if locks == "real":
-        assert sorted(server.requests) == sorted(f"/{file.gz_name}" for file in DATASET.files)
+        assert sorted(server.requests) == sorted(f"/{file.packed_name}" for file in DATASET.files)
         assert outcomes.count("cache") == 3
     server.requests.clear()
     fill(tmp_path, server)
@@ -503,7 +502,7 @@ def test_processes_on_a_cold_cache_all_end_right(locks: str, tmp_path: Path, ser
 def test_processes_with_different_datasets_do_not_block_each_other(tmp_path: Path, server: Server) -> None:
     other, contents = small_dataset("other", seed=50)
     hasty = replace(PATIENT, lock_seconds=0.2)
-    with Server({f"/{file.gz_name}": stall_after(b"") for file in DATASET.files}) as silent:
+    with Server({f"/{file.packed_name}": stall_after(b"") for file in DATASET.files}) as silent:
         slow = start(tmp_path, silent.url)
         go(slow)
         wait_until(lambda: bool(silent.requests))
@@ -549,7 +548,7 @@ def test_a_link_in_the_place_of_a_cache_file_is_neither_followed_nor_written_thr
 
 def test_a_link_to_the_right_file_is_replaced_too(tmp_path: Path, server: Server) -> None:
     fill(tmp_path, server)
-    path = tmp_path / DATASET.name / DATASET.files[0].gz_name
+    path = tmp_path / DATASET.name / DATASET.files[0].packed_name
     path.rename(tmp_path / "moved")
     path.symlink_to(tmp_path / "moved")
     with pytest.raises(DownloadError, match="offline, and not in the cache"):

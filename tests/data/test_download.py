@@ -28,8 +28,8 @@ from mnist_softmax.errors import DataError, DownloadError, LocalIOError, UsageEr
 
 DATASET, CONTENTS = small_dataset()
 FILE = DATASET.files[0]
-GOOD = CONTENTS[FILE.gz_name]
-PATH = "/" + FILE.gz_name
+GOOD = CONTENTS[FILE.packed_name]
+PATH = "/" + FILE.packed_name
 HALF = len(GOOD) // 2
 WRONG = bytes([GOOD[0] ^ 1]) + GOOD[1:]
 HEAD = f"HTTP/1.1 200 OK\r\nContent-Length: {len(GOOD)}\r\n\r\n".encode()
@@ -177,7 +177,7 @@ def passes_over_a_bad_mirror(fault: str, folder: Path, patience: Patience) -> No
     with Server({PATH: answer}) as bad, Server({PATH: page(GOOD)}) as good:
         mirrors = [bad.url, good.url, bad.url]
         source = fetch(FILE, mirrors, folder / "f.gz", patience=patience, notify=notices.append)
-    assert source == good.url + FILE.gz_name, fault
+    assert source == good.url + FILE.packed_name, fault
     assert (folder / "f.gz").read_bytes() == GOOD
     assert listing(folder) == ["f.gz"]
     assert len(notices) == 1, fault
@@ -222,8 +222,8 @@ def test_a_complete_body_that_is_wrong_is_wrong_data(fault: str, tmp_path: Path)
         fetch(FILE, [server.url], tmp_path / "f.gz", patience=PATIENT)
     message = str(caught.value)
     assert words in message
-    assert server.url + FILE.gz_name in message
-    assert FILE.gz_sha256 in message
+    assert server.url + FILE.packed_name in message
+    assert FILE.packed_sha256 in message
     assert len(server.requests) == requests
     assert listing(tmp_path) == []
 
@@ -231,7 +231,7 @@ def test_a_complete_body_that_is_wrong_is_wrong_data(fault: str, tmp_path: Path)
 def test_wrong_bytes_are_named_by_both_hashes(tmp_path: Path) -> None:
     with Server({PATH: page(WRONG)}) as server, pytest.raises(DataError) as caught:
         fetch(FILE, [server.url], tmp_path / "f.gz", patience=PATIENT)
-    assert FILE.gz_sha256 in str(caught.value)
+    assert FILE.packed_sha256 in str(caught.value)
     assert hashlib.sha256(WRONG).hexdigest() in str(caught.value)
 
 
@@ -337,7 +337,7 @@ def test_a_slow_mirror_above_the_limit_may_take_its_time(tmp_path: Path) -> None
     with Server({PATH: slowly}) as server:
         fetch(FILE, [server.url], tmp_path / "f.gz", patience=patience, progress=lambda *at: seen.append(at))
     assert time.monotonic() - began > patience.slow_seconds + patience.answer_seconds
-    assert seen[-1] == (FILE.name, len(GOOD), len(GOOD))
+    assert seen[-1] == (FILE.packed_name, len(GOOD), len(GOOD))
     assert [count for _, count, _ in seen] == sorted(count for _, count, _ in seen)
 
 
@@ -438,7 +438,7 @@ from mnist_softmax.data.patience import Patience
 from mnist_softmax.errors import DownloadError
 socket.getaddrinfo = lambda *a, **k: threading.Event().wait()
 try:
-    fetch(DataFile("x", 1, "0" * 64, 1), ["http://a.invalid/"], Path(sys.argv[1]) / "x",
+    fetch(DataFile("x", 1, "0" * 64, (1,)), ["http://a.invalid/"], Path(sys.argv[1]) / "x",
           patience=Patience(answer_seconds=0.2, tries=1))
 except DownloadError as error:
     print(error)
@@ -490,7 +490,7 @@ def test_credentials_come_from_the_url_and_never_from_netrc_and_are_not_shown(
         url = server.url.replace("//", "//user:hidden@")
         source = fetch(FILE, [url], tmp_path / "f.gz", patience=PATIENT)
         assert base64.b64encode(b"user:hidden") in server.heads[1]
-        assert source == server.url + FILE.gz_name
+        assert source == server.url + FILE.packed_name
         server.answers[PATH] = page(WRONG)
         with pytest.raises(DataError) as caught:
             fetch(FILE, [url], tmp_path / "f.gz", patience=PATIENT)
@@ -517,7 +517,7 @@ def test_credentials_follow_a_redirect_to_the_same_server_only(tmp_path: Path) -
         server.answers |= {PATH: redirect(server.url + "here"), "/here": redirect(other.url + "there")}
         url = server.url.replace("//", "//user:hidden@")
         source = fetch(FILE, [url], tmp_path / "f.gz", patience=PATIENT)
-    assert source == server.url + FILE.gz_name
+    assert source == server.url + FILE.packed_name
     assert [base64.b64encode(b"user:hidden") in head for head in server.heads + other.heads] == [1, 1, 0]
     assert not any(b"referer" in head.lower() or b"hidden" in head for head in server.heads + other.heads)
 
@@ -698,15 +698,15 @@ def test_a_file_in_place_is_kept_when_the_new_one_is_wrong(tmp_path: Path) -> No
 
 
 def test_a_file_is_copied_from_a_folder(tmp_path: Path) -> None:
-    (tmp_path / FILE.gz_name).write_bytes(GOOD)
-    assert copy_from(FILE, tmp_path, tmp_path / "copy") == str(tmp_path / FILE.gz_name)
+    (tmp_path / FILE.packed_name).write_bytes(GOOD)
+    assert copy_from(FILE, tmp_path, tmp_path / "copy") == str(tmp_path / FILE.packed_name)
     assert (tmp_path / "copy").read_bytes() == GOOD
 
 
 @pytest.mark.parametrize("content", [WRONG, GOOD + b"x", GOOD[:-1], b""])
 def test_a_wrong_file_in_the_folder_is_wrong_data(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / FILE.gz_name).write_bytes(content)
-    with pytest.raises(DataError, match=FILE.gz_sha256):
+    (tmp_path / FILE.packed_name).write_bytes(content)
+    with pytest.raises(DataError, match=FILE.packed_sha256):
         copy_from(FILE, tmp_path, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
@@ -714,9 +714,9 @@ def test_a_wrong_file_in_the_folder_is_wrong_data(content: bytes, tmp_path: Path
 def test_a_folder_that_is_missing_or_does_not_hold_the_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         copy_from(FILE, tmp_path / "missing", tmp_path / "copy")
-    with pytest.raises(DownloadError, match=FILE.gz_name):
+    with pytest.raises(DownloadError, match=FILE.packed_name):
         copy_from(FILE, tmp_path, tmp_path / "copy")
-    (tmp_path / FILE.gz_name).mkdir()
+    (tmp_path / FILE.packed_name).mkdir()
     with pytest.raises(LocalIOError, match="not a regular file"):
         copy_from(FILE, tmp_path, tmp_path / "copy")
 

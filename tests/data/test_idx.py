@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
-from mnist_softmax.data.idx import map_idx, read_idx_gz, write_idx
+from mnist_softmax.data.folder import read_idx
+from mnist_softmax.data.idx import write_idx
 from mnist_softmax.errors import DataError
 
 any_shape = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=7)
@@ -31,8 +32,8 @@ def test_what_is_written_is_read_back_raw_and_gzipped(
     folder = tmp_path_factory.mktemp("idx")
     (folder / "raw").write_bytes(packed(array))
     (folder / "packed.gz").write_bytes(gzip.compress(packed(array), 1))
-    for read, name in ((map_idx, "raw"), (read_idx_gz, "packed.gz")):
-        back = read(folder / name, array.ndim)
+    for name in ("raw", "packed.gz"):
+        back = read_idx(folder / name, array.ndim)
         assert back.shape == array.shape
         assert not back.flags.writeable
         np.testing.assert_array_equal(back, array)
@@ -48,7 +49,7 @@ def test_the_header_is_big_endian_as_the_format_says() -> None:
     [("t10k-images-idx3-ubyte", 3, (10000, 28, 28)), ("t10k-labels-idx1-ubyte", 1, (10000,))],
 )
 def test_the_real_files_are_read(mnist_folder: Path, name: str, rank: int, shape: Any) -> None:
-    assert read_idx_gz(mnist_folder / f"{name}.gz", rank).shape == shape
+    assert read_idx(mnist_folder / f"{name}.gz", rank).shape == shape
 
 
 IMAGES = packed(np.arange(48, dtype=np.uint8).reshape(3, 4, 4))
@@ -85,7 +86,7 @@ def test_a_wrong_file_is_refused_in_one_line_without_a_large_allocation(
     tracemalloc.start()
     try:
         with pytest.raises(DataError, match=message) as caught:
-            (read_idx_gz if kind == "gz" else map_idx)(path, 3)
+            read_idx(path, 3)
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
@@ -113,7 +114,7 @@ def test_damaged_gzip_is_refused_with_bounded_memory(tmp_path: Path, fault: str)
     tracemalloc.start()
     try:
         with pytest.raises(DataError):
-            read_idx_gz(path, 3)
+            read_idx(path, 3)
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()

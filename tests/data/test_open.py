@@ -14,8 +14,9 @@ from servers import Server, serving, small_dataset
 
 from mnist_softmax.data import open as module
 from mnist_softmax.data.catalog import DATASETS, MNIST_SAMPLE, SPLIT_FILES
+from mnist_softmax.data.folder import folder_split
 from mnist_softmax.data.idx import write_idx
-from mnist_softmax.data.open import folder_split, open_split
+from mnist_softmax.data.open import open_split
 from mnist_softmax.data.split import Source
 from mnist_softmax.errors import DataError, DownloadError, UsageError
 
@@ -228,10 +229,10 @@ def test_the_sample_is_the_named_rows_of_the_real_files(mnist_folder: Path, name
 
 def test_an_altered_file_of_the_sample_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for file in module.sample_files():
-        packed = file.gz_path.read_bytes()
+        packed = file.packed_path.read_bytes()
         assert (len(packed), hashlib.sha256(packed).hexdigest()) == (file.bytes, file.sha256)
         altered = packed[:-1] + b"?" if "t10k-labels" in file.name else packed
-        (tmp_path / file.gz_path.name).write_bytes(altered)
+        (tmp_path / file.packed_path.name).write_bytes(altered)
     monkeypatch.setattr(module, "_SAMPLE_FOLDER", tmp_path)
     open_split("mnist-sample", "train")
     for call in (lambda: open_split("mnist-sample", "test"), module.sample_files):

@@ -31,7 +31,7 @@ def load_dataset() -> tuple[Dataset, dict[str, bytes]]:
     if not folder:
         dataset, contents = small_dataset("mnist")
         return replace(dataset, mirrors=("http://127.0.0.1:9/",)), contents  # nobody listens there
-    return MNIST, {file.gz_name: (Path(folder) / file.gz_name).read_bytes() for file in MNIST.files}
+    return MNIST, {file.packed_name: (Path(folder) / file.packed_name).read_bytes() for file in MNIST.files}
 
 
 DATASET, CONTENTS = load_dataset()

@@ -106,7 +106,7 @@ class Scenario:
         """What is wrong with what a failed call left."""
         found = wrong_cache(work / "cache")
         if code == 0 and any(
-            not (work / "cache" / "mnist" / file.gz_name).exists() for file in DATASET.files
+            not (work / "cache" / "mnist" / file.packed_name).exists() for file in DATASET.files
         ):
             found = "done, but a file is missing"
         if self.name != "download":

@@ -110,7 +110,7 @@ class Download(Scenario):
 
     def at_end(self, work: Path) -> str:
         found = {path.name for path in (work / "cache" / DATASET.name).iterdir()}
-        names = {file.name for file in DATASET.files} | {file.gz_name for file in DATASET.files}
+        names = {file.name for file in DATASET.files} | {file.packed_name for file in DATASET.files}
         return self.after_kill(work) or ("" if found == names | {".lock", "stamp.json"} else f"left {found}")
 
 

@@ -190,7 +190,7 @@ class Bench:
         if mode == 2:
             sha256 = hashlib.sha256(bad).hexdigest()
             files = [
-                replace(file, gz_bytes=len(bad), gz_sha256=sha256) if file.name == name else file
+                replace(file, packed_bytes=len(bad), packed_sha256=sha256) if file.name == name else file
                 for file in DATASET.files
             ]
             self.datasets["mnist"] = replace(DATASET, files=tuple(files))

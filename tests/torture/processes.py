@@ -15,7 +15,7 @@ PROCESSES = 32
 def run(count: int, rng: random.Random, folder: Path) -> Tally:
     """`count` rounds with the lock, and `count` without."""
     tally = Tally(notes={"lock": 0, "no lock": 0, "exact": 0, "gets": 0})
-    wanted = sorted(f"/{file.gz_name}" for file in DATASET.files)
+    wanted = sorted(f"/{file.packed_name}" for file in DATASET.files)
     with mirror() as server, Zygote() as zygote:
         for locks in (True, False):
             for _ in range(count):

@@ -428,5 +428,5 @@ def serving_strings() -> dict[str, Answer | list[Answer]]:
         for kind, said in answers(text).items():
             for file in DATASET.files:
                 base = f"/{number}-{kind.replace(' ', '_')}"
-                found[f"{base}/{file.gz_name}"] = found[f"{base}/2/{file.gz_name}"] = said
+                found[f"{base}/{file.packed_name}"] = found[f"{base}/2/{file.packed_name}"] = said
     return found

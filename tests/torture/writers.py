@@ -106,7 +106,7 @@ class Rounds:
         tally.expect(not (wrong := wrong_cache(work / "cache")), f"{len(numbers)} {name}: {wrong}")
         if variables is self.jobs.cold:
             cached = {path.name for path in (work / "cache" / DATASET.name).iterdir()}
-            whole = {file.name for file in DATASET.files} | {file.gz_name for file in DATASET.files}
+            whole = {file.name for file in DATASET.files} | {file.packed_name for file in DATASET.files}
             tally.expect(cached == whole | {".lock", "stamp.json"}, f"{len(numbers)} {name}: cache {cached}")
 
 

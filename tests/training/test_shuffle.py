@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_softmax.data.idx import map_idx, pack_header
+from mnist_softmax.data.folder import read_idx
+from mnist_softmax.data.idx import pack_header
 from mnist_softmax.training import shuffle
 from mnist_softmax.training.shuffle import WHOLE, ReadAhead, epoch_order, window_rows
 
@@ -66,7 +67,7 @@ def test_the_window_in_use_and_the_next_one_are_read_ahead(
     with open(path, "wb") as file:
         file.write(header)
         file.truncate(len(header) + count * 784)  # a hole: it takes no room on disk
-    images = map_idx(path, 3).reshape(count, 784)
+    images = read_idx(path, 3).reshape(count, 784)
     order = epoch_order(LARGE[np.less(LARGE, count)], 0, 1, 784)
     window = window_rows(len(order), 784)
     assert 4 < len(order) / window < 5
