@@ -1,5 +1,6 @@
 """Members of zip archives that nobody vouches for. Only their content is used, never their paths."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -20,11 +21,20 @@ def open_zip(file: BufferedReader, where: object) -> "ZipFile":
     """
     from zipfile import ZipFile  # here: it takes time to load
 
-    try:
+    with _refused(where):
         return ZipFile(file)
-    except (OSError, MemoryError):
+
+
+@contextmanager
+def _refused(where: object) -> Iterator[None]:
+    """What zipfile raises on a wrong archive, whatever it happens to meet, as a DataError."""
+    try:
+        yield
+    except MemoryError:
         raise
-    except Exception as error:  # on such files zipfile raises what it happens to meet
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is a place before the file
+            raise
         raise DataError("not a zip archive, or damaged", where, got=brief(str(error))) from error
 
 
@@ -47,12 +57,8 @@ def zip_member(file: BufferedReader, name: str, where: object) -> Iterator[tuple
     (info,) = members
     if info.flag_bits & 1 or info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         raise DataError(f"{name} is encrypted, or compressed by an unusual method", where)
-    try:
+    with _refused(where):
         member = archive.open(info)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # as above
-        raise DataError("damaged zip archive", where, got=brief(str(error))) from error
     try:
         with member:
             yield member, info.file_size

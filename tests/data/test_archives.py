@@ -17,18 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from archives import as_idx, learnable, pinned_to, small_emnist, small_qmnist
 from conftest import Finished, clean_environment
-from servers import (
-    Answer,
-    Server,
-    as_idx,
-    learnable,
-    page,
-    pinned_to,
-    small_emnist,
-    small_qmnist,
-    stall_after,
-)
+from servers import Answer, Server, page, stall_after
 
 from mnist_softmax.data.cache import ensure
 from mnist_softmax.data.catalog import TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, Dataset
@@ -182,7 +173,7 @@ def test_a_process_killed_in_the_middle_of_the_zip_leaves_no_file_of_that_name(t
         arguments = ("download", "--dataset", "emnist-letters", "--mirror", server.url)
         process = start(tmp_path, *arguments)
         deadline = time.monotonic() + 30
-        while not (server.requests and list(tmp_path.rglob(".tmp-*"))):
+        while not (server.requests and any(tmp_path.rglob(".tmp-*"))):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
@@ -313,7 +304,7 @@ def compressed_by(method: int) -> bytes:
         (b"", "not a zip archive, or damaged"),
         (b"not a zip", "not a zip archive, or damaged"),
         (ZIP[:-30], "not a zip archive, or damaged"),
-        (ZIP.replace(b"PK\3\4", b"PK\3?"), "damaged zip archive"),
+        (ZIP.replace(b"PK\3\4", b"PK\3?"), "not a zip archive, or damaged"),
         (encrypted(ZIP), "encrypted, or compressed by an unusual method"),
         (compressed_by(zipfile.ZIP_LZMA), "encrypted, or compressed by an unusual method"),
         (struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, 0, 0, 0), "expected one member"),
