@@ -94,6 +94,8 @@ def test_emnist_is_fetched_once_for_all_its_datasets_trained_on_and_scored(tmp_p
                 path = tmp_path / "cache" / name / f"{split}-{what}-ubyte"
                 assert path.read_bytes() == as_idx(array), "upright, and labels from 0"
         assert run(tmp_path, "train", "--dataset", name, "--epochs", 30, "--offline").code == 0
+        over = run(tmp_path, "train", "--dataset", name, "--out", tmp_path / "cache" / "emnist" / "gzip.zip")
+        assert (over.code, "the command already uses this file" in over.error) == (2, True)
         scores = json.loads(run(tmp_path, "eval", "--json", "--offline").out)
         assert (scores["dataset"], scores["rows"], scores["accuracy"]) == (name, 2 * classes, 1.0)
         assert [row["name"] for row in scores["classes"]] == list(EMNIST[name].class_names)

@@ -93,7 +93,8 @@ def test_mnists_own_names_come_first_and_hidden_files_are_none(tmp_path: Path) -
         folder_split(tmp_path, "test")
     hidden = write(tmp_path / "d", {"._train-images-idx3-ubyte": b"", "._b-train-images-idx3-ubyte": b""})
     with pytest.raises(
-        UsageError, match=r"no such file: .*; --data-dir takes a folder with IDX .* or a \.npz"
+        UsageError,
+        match=r"no such file: .*d/train-images-idx3-ubyte; --data-dir takes a folder with IDX .* or a \.npz",
     ):
         folder_split(hidden, "train")
     half = write(tmp_path / "e", {"qmnist-train-images-idx3-ubyte": as_idx(X)})
@@ -280,6 +281,17 @@ def test_a_hostile_npz_is_one_line(content: bytes, words: str, tmp_path: Path) -
     with pytest.raises(DataError, match=words) as caught:
         folder_split(tmp_path, "train")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("place", [0.3, 0.9])
+def test_damage_in_the_middle_of_an_array_is_found(place: float, compressed: bool, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 28, 28)).astype(np.uint8)
+    body = bytearray(npz(tmp_path / "a.npz", compressed, x_train=pixels, y_train=Y).read_bytes())
+    body[int(len(body) * place)] ^= 1
+    (tmp_path / "a.npz").write_bytes(body)
+    with pytest.raises(DataError, match="damaged zip archive: .*CRC|damaged zip archive: .*Error"):
+        folder_split(tmp_path, "train")
 
 
 @pytest.mark.parametrize("compressed", [False, True])
