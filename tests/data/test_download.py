@@ -294,6 +294,8 @@ def test_the_normal_patience_cannot_lose_more_than_a_minute() -> None:
     assert worst <= normal.budget_seconds  # the first tries share it; see the next test
     assert (normal.tries, normal.retry_after_seconds, normal.file_seconds) == (3, 30, 600)
     assert (normal.slow_bytes_per_second, normal.slow_seconds) == (10_000, 20)
+    assert normal.seconds_for(10_000_000) == normal.file_seconds
+    assert 3_600 < normal.seconds_for(561_753_746) < 7_200, "for EMNIST's zip, at 83 kB/s"
     assert QUICK.tries == 1
     assert 3 * QUICK.answer_seconds <= 10
 

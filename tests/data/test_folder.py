@@ -290,7 +290,7 @@ def test_damage_in_the_middle_of_an_array_is_found(place: float, compressed: boo
     body = bytearray(npz(tmp_path / "a.npz", compressed, x_train=pixels, y_train=Y).read_bytes())
     body[int(len(body) * place)] ^= 1
     (tmp_path / "a.npz").write_bytes(body)
-    with pytest.raises(DataError, match="damaged zip archive: .*CRC|damaged zip archive: .*Error"):
+    with pytest.raises(DataError, match=r"damaged zip archive: .*CRC|damaged zip archive: .*Error"):
         folder_split(tmp_path, "train")
 
 
