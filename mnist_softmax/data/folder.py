@@ -47,7 +47,7 @@ def folder_split(folder: Path, split: str, notify: Notify = ignore) -> Split:
     """
     single = folder.suffix == ".npz" and folder.is_file()
     if not single and not folder.is_dir():
-        raise UsageError("no such folder", folder)
+        raise UsageError("no such file" if folder.suffix == ".npz" else "no such folder", folder)
     if not is_unicode(os.fsencode(folder).decode(errors="surrogateescape")):
         raise UsageError("the folder's name is not UTF-8", folder, remedy="rename it, or link to it")
     names = SPLIT_FILES[split]

@@ -202,7 +202,8 @@ def test_of_several_npz_files_one_must_be_named(program: Any, tmp_path: Path) ->
         in done.error
     )
     assert program("train", "--data-dir", "d/b.npz", "--epochs", 1, "--out", "w.npy").code == 0
-    assert program("train", "--data-dir", "d/c.npz").code == 2
+    missing = program("train", "--data-dir", "d/c.npz")
+    assert (missing.code, missing.error) == (2, "mnist-softmax: error: no such file: d/c.npz")
     for out in ("d/a.npz", "d/b.npz"):
         done = program("train", "--data-dir", "d" if "a" in out else out, "--out", out)
         assert done.code == 2
