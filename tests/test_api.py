@@ -9,6 +9,7 @@ import pytest
 from conftest import clean_environment, write_folder
 
 import mnist_softmax as ms
+from mnist_softmax.data.catalog import DATASETS
 from mnist_softmax.errors import UsageError
 
 
@@ -113,7 +114,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     [
         (
             {"dataset": "emnist"},
-            "no such dataset: expected one of mnist, fashion-mnist, kmnist, mnist-sample, got emnist",
+            f"no such dataset: expected one of {', '.join(DATASETS)}, got emnist",
         ),
         (
             {"dataset": "mnist-sample", "split": "validation"},
