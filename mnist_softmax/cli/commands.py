@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mnist_softmax.cli import output
-from mnist_softmax.cli.usage import check_variables, variables
+from mnist_softmax.cli.usage import idle_variables, variables
 from mnist_softmax.errors import UsageError
 
 
@@ -38,7 +38,8 @@ class _Command(click.Command):
         """Run the command, which gets all options but --quiet."""
         assert self.callback is not None
         output.quiet = ctx.params["quiet"]
-        check_variables(ctx)
+        for line in idle_variables(ctx):
+            output.warn(line)
         return ctx.invoke(self.callback, **{name: ctx.params[name] for name in ctx.params if name != "quiet"})
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -1,12 +1,11 @@
 """Usage errors, in the same words whatever the version of click, with the name that was probably meant."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import click
 from click.core import ParameterSource
 
-from mnist_softmax.cli import output
 from mnist_softmax.errors import UsageError
 
 
@@ -31,8 +30,8 @@ def variables(option: click.Parameter, prefix: str) -> list[str]:
     return [f"{prefix}_{(option.name or '').upper()}", *own]
 
 
-def check_variables(ctx: click.Context) -> None:
-    """Warn of variables that have the program's prefix and set nothing."""
+def idle_variables(ctx: click.Context) -> Iterator[str]:
+    """A line about each variable that has the program's prefix and sets nothing."""
     root = ctx.find_root()
     group, prefix = root.command, f"{root.auto_envvar_prefix}_"
     assert isinstance(group, click.Group)
@@ -46,16 +45,16 @@ def check_variables(ctx: click.Context) -> None:
                 known += variables(option, prefix + name.upper())
     for name in sorted(ours & set(known)):
         if not os.environ[name]:
-            output.warn(f"the variable {name} is empty, so it sets nothing")
+            yield f"the variable {name} is empty, so it sets nothing"
     for name in sorted(ours - set(known)):
         hint = meant(name, known, len(prefix))
-        output.warn(str(UsageError(f"unknown variable {name}", remedy=hint)))
+        yield str(UsageError(f"unknown variable {name}", remedy=hint))
 
 
 def usage_error(error: click.UsageError, where: str = "") -> UsageError:
     """What click found wrong, as an error of ours; `where` the value is, if click does not know it."""
     ctx, param, what = error.ctx, getattr(error, "param", None), error.message.removesuffix(".")
-    hint = f"try '{ctx.command_path if ctx else output.PROGRAM} --help'"
+    hint = f"try '{ctx.command_path if ctx else 'mnist-softmax'} --help'"
     if ctx and isinstance(error, click.NoSuchOption):
         # Of -lr click refuses the -l; the word as it was typed is in the error before that.
         word = getattr(error.__context__, "option_name", error.option_name)

@@ -6,53 +6,23 @@ its own. While the stamp agrees, only it is opened, and nothing is locked or wri
 under a lock, which saves work but is not needed: a file is verified before it is renamed into place.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict
-
-import msgspec
+from typing import TypedDict
 
 from mnist_softmax.data.catalog import DataFile, Dataset, mirror_bases
 from mnist_softmax.data.patience import NORMAL, Notify, Patience, Progress, ignore
+from mnist_softmax.data.stamp import Entry, hashed, hashed_again, read_stamp, write_stamp
 from mnist_softmax.errors import DataError, DownloadError, LocalIOError, MnistSoftmaxError, UsageError
-from mnist_softmax.files import atomic_write, lock, open_regular, remove_stale_temporaries
+from mnist_softmax.files import lock, remove_stale_temporaries
 
-_STAMP = "stamp.json"
 _LOCK = ".lock"
-_LARGEST_STAMP = 1 << 16
-
-
-class _Entry(msgspec.Struct, frozen=True):
-    """A file as it was when it was hashed; `sha256` is "" if its size was already wrong.
-
-    What copies a file over another may set `mtime_ns` back; `ctime_ns` it cannot set.
-    """
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-    sha256: str
-
-    @classmethod
-    def of(cls, status: os.stat_result, sha256: str) -> "_Entry":
-        """The entry of a file with this status."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, sha256)
-
-
-class _Stamp(msgspec.Struct, frozen=True):
-    """The entries of all files, by name."""
-
-    files: dict[str, _Entry]
-    version: Literal[1] = 1
 
 
 #: Puts a verified file, as served, at a path; takes the entry of what is there. Returns the source.
-_Obtain = Callable[[DataFile, Path, _Entry | None], str]
+_Obtain = Callable[[DataFile, Path, Entry | None], str]
 
 
 @dataclass(frozen=True)
@@ -135,7 +105,7 @@ def ensure(
         raise UsageError("no such folder", from_dir)
     if force and offline and from_dir is None:
         raise UsageError("cannot fetch again while offline", dataset.name, remedy="drop --force or --offline")
-    folder, shelf = cache_dir / dataset.name, cache_dir / (dataset.folder or dataset.name)
+    folder, shelf = _folders(dataset, cache_dir)
     trusting = not (force or rehash)
     if trusting and (warm := _warm(dataset, folder, shelf)):
         return warm
@@ -147,7 +117,7 @@ def ensure(
     _make_folders(folder, shelf)
     experience = Experience()
 
-    def obtain(file: DataFile, target: Path, found: _Entry | None) -> str:
+    def obtain(file: DataFile, target: Path, found: Entry | None) -> str:
         if offline and from_dir is None:
             raise _unavailable(file, target, found)
         if found is not None:
@@ -190,7 +160,7 @@ def _make_folders(*folders: Path) -> None:
             raise LocalIOError("cannot create the folder", folder, got=error.strerror) from error
 
 
-def _unavailable(file: DataFile, path: Path, found: _Entry | None) -> MnistSoftmaxError:
+def _unavailable(file: DataFile, path: Path, found: Entry | None) -> MnistSoftmaxError:
     if found is None:
         remedy = "run `mnist-softmax download` while online, or with --from DIR"
         return DownloadError("offline, and not in the cache", path, remedy=remedy)
@@ -209,42 +179,39 @@ def _repair(
     """Hash all files, replace what is missing or damaged, and write the stamp."""
     from mnist_softmax.data.unpack import unpack, unpacked_sha256  # here: it needs NumPy
 
-    entries: dict[str, _Entry] = {}
+    entries: dict[str, Entry] = {}
     sources: dict[str, str] = {}
     cached = {}
     for file in dataset.files:
         packed, path = shelf / file.packed_name, folder / file.name
         if file.packed_name not in entries:
             size, source = (file.packed_bytes, file.size_is_known), "cache"
-            found = None if force else _hashed(packed, *size)
+            found = None if force else hashed(packed, *size)
             if found is None or found.sha256 != file.packed_sha256:
                 source = obtain(file, packed, found)
-                found = _hashed_again(packed, file.packed_sha256, *size)
+                found = hashed_again(packed, file.packed_sha256, *size)
             entries[file.packed_name], sources[file.packed_name] = found, source
-        found = None if force else _hashed(path, file.raw_bytes)
+        found = None if force else hashed(path, file.raw_bytes)
         if found is None or found.sha256 != (file.raw_sha256 or unpacked_sha256(file, packed)):
             if found is not None:
                 notify(f"damaged file in the cache: {path}; unpacking it again")
-            found = _hashed_again(path, unpack(file, packed, path), file.raw_bytes)
+            found = hashed_again(path, unpack(file, packed, path), file.raw_bytes)
         entries[file.name] = found
         as_served = entries[file.packed_name]
         cached[file.name] = _cached(file, packed, path, as_served, found, sources[file.packed_name])
-    if entries != _read_stamp(folder):
-        # The stamp only saves time: a cache that cannot be written works without it.
-        with suppress(LocalIOError, UsageError), atomic_write(folder / _STAMP, follow=False) as out:
-            out.write(msgspec.json.encode(_Stamp(entries)))
+    write_stamp(folder, entries)
     return cached
 
 
 def _cached(
-    file: DataFile, packed_path: Path, path: Path, packed: _Entry, raw: _Entry, source: str
+    file: DataFile, packed_path: Path, path: Path, packed: Entry, raw: Entry, source: str
 ) -> CachedFile:
     return CachedFile(file.name, packed_path, path, packed.size, packed.sha256, raw.sha256, source)
 
 
 def _warm(dataset: Dataset, folder: Path, shelf: Path) -> dict[str, CachedFile] | None:
     """The dataset, if no file has changed since it was hashed, else None. Opens nothing but the stamp."""
-    stamp, cached = _read_stamp(folder), {}
+    stamp, cached = read_stamp(folder), {}
     for file in dataset.files:
         paths = shelf / file.packed_name, folder / file.name
         packed, raw = stamp.get(file.packed_name), stamp.get(file.name)
@@ -254,7 +221,7 @@ def _warm(dataset: Dataset, folder: Path, shelf: Path) -> dict[str, CachedFile] 
             return None
         try:
             if any(
-                was != _Entry.of(os.lstat(path), was.sha256)
+                was != Entry.of(os.lstat(path), was.sha256)
                 for was, path in zip((packed, raw), paths, strict=True)
             ):
                 return None
@@ -264,42 +231,11 @@ def _warm(dataset: Dataset, folder: Path, shelf: Path) -> dict[str, CachedFile] 
     return cached
 
 
-def _read_stamp(folder: Path) -> dict[str, _Entry]:
-    """Entries of the stamp by file name; empty if the stamp is missing or unreadable."""
-    try:
-        with open_regular(folder / _STAMP, follow=False) as file:
-            return msgspec.json.decode(file.read(_LARGEST_STAMP), type=_Stamp).files
-    except (OSError, UsageError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return {}
-
-
-def _hashed(path: Path, size: int, exact: bool = True) -> _Entry | None:
-    """Hash a file; None if there is none, or a symbolic link, which is never followed but replaced.
-
-    `size` is what it must have, or, if not `exact`, may have at most. The status is read first, from the open
-    file: the entry matches nothing written or moved to `path` later.
-    """
-    try:
-        if path.is_symlink():
-            return None
-        with open_regular(path, LocalIOError, follow=False) as file:
-            status = os.fstat(file.fileno())
-            fits = status.st_size == size or (not exact and status.st_size < size)
-            return _Entry.of(status, hashlib.file_digest(file, "sha256").hexdigest() if fits else "")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise LocalIOError("cannot read", path, got=error.strerror or error) from error
-
-
-def _hashed_again(path: Path, sha256: str, size: int, exact: bool = True) -> _Entry:
-    """Read back what was just written."""
-    found = _hashed(path, size, exact)
-    if found is None or found.sha256 != sha256:
-        raise LocalIOError("the file differs from what was just written", path, remedy="check the disk")
-    return found
-
-
 def is_complete(dataset: Dataset, cache_dir: Path) -> bool:
     """Whether no file has changed since all were verified; nothing is hashed."""
-    return _warm(dataset, cache_dir / dataset.name) is not None
+    return _warm(dataset, *_folders(dataset, cache_dir)) is not None
+
+
+def _folders(dataset: Dataset, cache_dir: Path) -> tuple[Path, Path]:
+    """Where the IDX files are, and where the files as served are."""
+    return cache_dir / dataset.name, cache_dir / (dataset.folder or dataset.name)

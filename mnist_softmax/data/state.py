@@ -15,18 +15,28 @@ class State(NamedTuple):
     bytes: int
 
 
+def bytes_in(folder: Path) -> int:
+    """The size of the files of a folder; 0 if there is none.
+
+    Raises
+    ------
+    OSError : it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    except FileNotFoundError:
+        return 0
+
+
 def state_of(dataset: Dataset, cache_dir: Path) -> State:
     """The state of a dataset in a cache."""
     if not dataset.mirrors:
-        return State("built in", sum(file.gz_bytes for file in dataset.files))
+        return State("built in", sum(file.packed_bytes for file in dataset.files))
     try:
-        with os.scandir(cache_dir / dataset.name) as entries:
-            sizes = {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
-    except FileNotFoundError:
-        sizes = {}
+        total = bytes_in(cache_dir / dataset.name)
     except OSError as error:
         return State(f"unreadable: {error.strerror}", 0)
-    total = sum(sizes.values())
     if is_complete(dataset, cache_dir):
         return State("complete", total)
     return State("incomplete or changed" if total else "absent", total)

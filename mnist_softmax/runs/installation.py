@@ -2,12 +2,13 @@
 
 import platform
 import re
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from mnist_softmax.data.catalog import DATASETS
-from mnist_softmax.data.state import state_of
+from mnist_softmax.data.state import bytes_in, state_of
 from mnist_softmax.records.receipt import versions
 from mnist_softmax.rows import cores
 
@@ -24,6 +25,10 @@ def describe(cache_dir: Path) -> dict[str, Any]:
     packages = _packages()
     states = {name: state_of(dataset, cache_dir) for name, dataset in DATASETS.items()}
     cached = sum(state.bytes for name, state in states.items() if DATASETS[name].mirrors)
+    with suppress(OSError):  # what several datasets share
+        cached += sum(
+            bytes_in(cache_dir / each) for each in {known.folder for known in DATASETS.values()} - {""}
+        )
     return {
         **versions(),
         "platform": platform.platform(),

@@ -75,7 +75,8 @@ def test_help_explains_every_parameter_and_says_each_range_in_words(name: str) -
     assert command is not None
     for param in command.params:
         if isinstance(param, click.Argument):
-            assert (param.metavar or str(param.name).upper()).strip(".") in (command.help or "")
+            for word in (param.metavar or str(param.name).upper()).strip(".").split("|"):
+                assert word in (command.help or "")
             continue
         assert isinstance(param, click.Option)
         kind = getattr(param.type, "element", param.type)
@@ -105,7 +106,7 @@ def test_version_is_that_of_the_package(program: Program) -> None:
         (["train", "--json=1"], "option '--json' does not take a value; try"),
         (["train", "extra"], "got unexpected extra argument (extra); try 'mnist-softmax train --help'"),
         (["eval", "missing.npy"], "no such file: missing.npy"),
-        (["predict"], "missing argument IMAGE...; try 'mnist-softmax predict --help'"),
+        (["predict"], "missing argument IMAGE|FOLDER...; try 'mnist-softmax predict --help'"),
         (["train", *SAMPLE, "--data-dir", "x"], "exclude each other"),
         (["train", "--data-dir", "missing"], "no such folder: missing"),
         (["train", "--out", "missing/w.npy"], "no such folder: missing"),
