@@ -21,7 +21,7 @@ from PIL import Image
 import mnist_softmax as ms
 from mnist_softmax.data.split import train_validation_rows
 from mnist_softmax.features.deskew import deskew, shear_and_centre
-from mnist_softmax.features.directions import DIRECTIONS, _parts, _tents, directions
+from mnist_softmax.features.directions import DIRECTIONS, _parts, directions, tents
 from mnist_softmax.features.prepare import prepare
 from mnist_softmax.runs.sweep import Combination, grid, ranked, sweep
 from mnist_softmax.settings import Settings
@@ -68,7 +68,7 @@ def pixels(P: Pixels) -> Pixels:
     return P[None]
 
 
-TENTS = _tents(SIDE, CELLS, C).astype(np.float64)
+TENTS = tents(SIDE, CELLS, C).astype(np.float64)
 #: Each pixel belongs to one cell only; the weights of a cell have the same sum as a tent.
 BOXES = np.repeat(2.0 * C * np.eye(CELLS), C, axis=0)
 

@@ -32,6 +32,7 @@ COMMANDS = (
     "reproduce",
     "gradcheck",
     "info",
+    "export",
     "completion",
 )
 

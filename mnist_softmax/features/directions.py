@@ -45,7 +45,7 @@ DIRECTIONS = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -
 
 def shape(height: int, width: int) -> tuple[int, int, int]:
     """The shape of an image's features: directions, rows of cells, columns of cells."""
-    c = _cell_side(height, width)
+    c = cell_side(height, width)
     return len(DIRECTIONS), -(-height // c), -(-width // c)
 
 
@@ -60,9 +60,9 @@ def directions(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np
     -------
     (M, D) uint8, D the product of `shape`, in C order; other memory does not grow with M.
     """
-    c = _cell_side(height, width)
+    c = cell_side(height, width)
     _, rows, columns = shape(height, width)
-    tent_y, tent_x = _tents(height, rows, c), _tents(width, columns, c)
+    tent_y, tent_x = tents(height, rows, c), tents(width, columns, c)
     result = np.empty((len(images), len(DIRECTIONS), rows, columns), np.uint8)
     block = max(1, _BLOCK_PIXELS // (height * width))
     for start in range(0, len(images), block):
@@ -73,15 +73,16 @@ def directions(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np
     return result.reshape(len(images), len(DIRECTIONS) * rows * columns)
 
 
-def _cell_side(height: int, width: int) -> int:
+def cell_side(height: int, width: int) -> int:
+    """c, the side of a cell in pixels."""
     return -(-max(height, width) // _CELLS)
 
 
-def _tents(pixels: int, cells: int, c: int) -> NDArray[Any]:
-    """The weight of each pixel of a line in each of its cells, (pixels, cells)."""
+def tents(pixels: int, cells: int, c: int) -> NDArray[Any]:
+    """Each pixel's weight in each cell of its line, (pixels, cells); the dtype holds the sums exactly."""
     i, k = np.arange(pixels)[:, None], np.arange(cells)
-    tents: NDArray[Any] = np.maximum(2 * c - np.abs(2 * i - (2 * c * k + c - 1)), 0)
-    return tents.astype(np.float32 if c <= _LARGEST_EXACT else np.float64)
+    weights: NDArray[Any] = np.maximum(2 * c - np.abs(2 * i - (2 * c * k + c - 1)), 0)
+    return weights.astype(np.float32 if c <= _LARGEST_EXACT else np.float64)
 
 
 def _parts(P: NDArray[np.uint8]) -> NDArray[np.uint8]:

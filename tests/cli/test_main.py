@@ -219,6 +219,7 @@ EVERY_COMMAND: dict[str, tuple[str, ...]] = {
     "reproduce": ("w.npy",),
     "gradcheck": (*SAMPLE, "--rows", "8"),
     "info": ("w.npy",),
+    "export": ("w.npy",),
     "completion": ("bash",),
 }
 
