@@ -11,7 +11,8 @@ Each folder is a room that answers one question. Read them in this order:
 7. ``records``    what stays on disk?
 8. ``runs``       who does a whole job? From the data to the file
 9. ``views``      how do we look at it?
-10. ``cli``       what does the user type?
+10. ``estimator`` how do others use it? scikit-learn's interface over ``training``
+11. ``cli``       what does the user type?
 
 ``settings`` is the table of hyperparameters, ``files`` touches the disk, ``blas`` multiplies matrices,
 ``rows`` gathers their rows, ``errors`` has one exception per exit code, ``version`` the number. The library

@@ -15,7 +15,7 @@ PACKAGE = Path(mnist_softmax.__file__).parent
 #: A room imports only from the rooms before it, and from itself.
 ROOMS = (
     *("errors", "version", "settings", "softmax", "files", "blas", "rows", "features", "data", "training"),
-    *("scoring", "proof", "records", "runs", "views", "cli"),
+    *("scoring", "proof", "records", "runs", "views", "estimator", "cli"),
 )
 
 
