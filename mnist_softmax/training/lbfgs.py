@@ -5,6 +5,10 @@ The gradient of a mean over all rows is put together from those of its blocks, E
 fixed binary tree: the sum has the same bits wherever its blocks were computed. A step goes in the direction
 of Eq. 27, and is tried again, shorter, where the loss does not fall enough. Each try is a pass over the rows.
 
+At the start, where every probability is 1 / L, the curvature is known: X^T X / (M L) + reg for each class. A
+sample of the rows gives it, and its inverse takes the place of the identity in Eq. 27. So the first step is
+nearly Newton's, and features of very different scales, or that go together, take no more passes.
+
 Source: D. C. Liu, J. Nocedal, "On the limited memory BFGS method for large scale optimization", 1989.
 """
 
@@ -33,6 +37,11 @@ _PART_ROWS, _PART_NUMBERS = 512, 1 << 20
 _LEAST_FALL = 1e-4
 #: A promise below this part of the loss is lost in the rounding of float32.
 _LEAST_PROMISE = 1e-9
+#: Rows of the sample for the curvature, at most. With more columns than these only its diagonal is used.
+_SAMPLE, _MOST_COLUMNS = 4096, 2048
+#: What is added to each feature's own curvature, as a part of it: one may be the sum of others.
+_RIDGE = 1e-6
+_NO_CURVATURE = np.ones(1)
 
 #: A step, and by how much it changed the gradient, each (L, N + 1) float64.
 Pair: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -117,9 +126,10 @@ def minimise(
     check_stored(stored, labels)
     threads = min(threads or cores(), -(-len(rows) // BLOCK_ROWS))
     with blas.one_thread(), ExitStack() as stack, np.errstate(over="ignore", invalid="ignore"):
+        inverse = inverse_curvature(stored, rows, state.scale, len(state.best.V), settings.reg)
         pool = stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
         while state.epoch < settings.epochs:
-            way = direction(state.best.gradient, state.pairs)
+            way = direction(state.best.gradient, state.pairs, inverse)
             slope = float(np.vdot(way, state.best.gradient))
             if state.epoch and not -slope * state.length > _LEAST_PROMISE * state.best.loss:
                 return
@@ -135,9 +145,7 @@ def _try(state: State, point: Point, slope: float) -> None:
     """Go to the point that was tried, if the loss fell enough; else shorten the step."""
     best, length = state.best, state.length
     if not state.epoch:
-        state.best = point
-        # The curvature is not yet known: a step of length 1, but not one longer than the gradient.
-        state.length = 1 / max(1.0, float(np.linalg.norm(point.gradient)))
+        state.best, state.length = point, 1.0
     elif point.loss <= best.loss + _LEAST_FALL * length * slope:
         step = (point.V.astype(np.float64) - best.V) * state.scale
         change = point.gradient - best.gradient
@@ -150,9 +158,34 @@ def _try(state: State, point: Point, slope: float) -> None:
     state.epoch += 1
 
 
-def direction(gradient: NDArray[np.float64], pairs: Sequence[Pair]) -> NDArray[np.float64]:
+def inverse_curvature(
+    stored: NDArray[Any], rows: NDArray[np.uint32], scale: float, classes: int, reg: float
+) -> NDArray[np.float64]:
+    """The inverse of the curvature at the start, (N + 1, N + 1) float64, or (N + 1,) of its diagonal."""
+    columns = stored.shape[1] + 1
+    curvature = np.zeros((columns, columns) if columns <= _MOST_COLUMNS else columns)
+    sample = rows[:: -(-len(rows) // _SAMPLE)]
+    for start in range(0, len(sample), most := max(1, _PART_NUMBERS // columns)):
+        part = sample[start : start + most]
+        X = np.ones((len(part), columns))
+        np.divide(stored[part], scale, out=X[:, :-1])
+        curvature += X.T @ X if curvature.ndim == 2 else (X * X).sum(axis=0)
+    curvature /= len(sample) * classes
+    ridge = _RIDGE * (np.diag(curvature) if curvature.ndim == 2 else curvature)
+    ridge[:-1] += reg
+    ridge[ridge == 0] = 1  # a feature that is always 0
+    if curvature.ndim == 1:
+        return 1 / (curvature + ridge)
+    inverse: NDArray[np.float64] = np.linalg.inv(curvature + np.diag(ridge))
+    return (inverse + inverse.T) / 2
+
+
+def direction(
+    gradient: NDArray[np.float64], pairs: Sequence[Pair], inverse: NDArray[np.float64] = _NO_CURVATURE
+) -> NDArray[np.float64]:
     """Minus the gradient, times the inverse curvature that the pairs show, Eq. 27; of the gradient's shape.
 
+    `inverse` is what `inverse_curvature` returns, and stands for what no pair shows.
     The "two-loop recursion" of Liu and Nocedal, which never forms the matrix.
     """
     way = -gradient
@@ -161,12 +194,18 @@ def direction(gradient: NDArray[np.float64], pairs: Sequence[Pair]) -> NDArray[n
         part = np.vdot(step, way) / np.vdot(step, change)
         way -= part * change
         parts.append(part)
+    way = _times(way, inverse)
     if pairs:
         step, change = pairs[-1]
-        way *= np.vdot(step, change) / np.vdot(change, change)
+        way *= np.vdot(step, change) / np.vdot(change, _times(change, inverse))
     for (step, change), part in zip(pairs, reversed(parts), strict=True):
         way += (part - np.vdot(change, way) / np.vdot(step, change)) * step
     return way
+
+
+def _times(array: NDArray[np.float64], inverse: NDArray[np.float64]) -> NDArray[np.float64]:
+    product: NDArray[np.float64] = array @ inverse if inverse.ndim == 2 else array * inverse
+    return product
 
 
 class Sum(NamedTuple):
