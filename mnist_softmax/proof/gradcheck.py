@@ -7,27 +7,24 @@ An error is max|a - b| / max|b|. "Eq. 7" is an equation of docs/derivation.md; `
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mnist_softmax import softmax as reference
 from mnist_softmax.data.split import Split
 from mnist_softmax.features.prepare import prepare
+from mnist_softmax.proof import training
 from mnist_softmax.proof.references import (
     Problem,
     by_central_differences,
     by_complex_step,
     by_each_logit,
-    direction_by_matrix,
     plain_softmax,
     relative_error,
 )
-from mnist_softmax.training.descent import learning_rate_factor, learning_rate_factors
-from mnist_softmax.training.kernel import Step
-from mnist_softmax.training.lbfgs import direction, folded, sum_of_block
+from mnist_softmax.proof.training import Formulas
 
 #: The same float64 arithmetic in another order.
 _ROUNDING = 1e-12
@@ -41,29 +38,6 @@ _CENTRAL_LEAST = 1e-3
 _FLOAT32 = 1e-6
 #: The curvature of the loss, over one very small step.
 _STRAIGHT_LINE = 1e-5
-
-
-@dataclass(frozen=True)
-class Formulas:
-    """What is under test: the functions of `softmax`, and the step and the rate of `training`."""
-
-    logits: Callable[..., Any] = reference.logits
-    shift: Callable[..., Any] = reference.shift
-    softmax: Callable[..., Any] = reference.softmax
-    log_softmax: Callable[..., Any] = reference.log_softmax
-    cross_entropy: Callable[..., Any] = reference.cross_entropy
-    penalty: Callable[..., Any] = reference.penalty
-    loss: Callable[..., Any] = reference.loss
-    jacobian: Callable[..., Any] = reference.jacobian
-    probability_gradient: Callable[..., Any] = reference.probability_gradient
-    logit_gradient: Callable[..., Any] = reference.logit_gradient
-    gradient: Callable[..., Any] = reference.gradient
-    learning_rate_factor: Callable[..., float] = learning_rate_factor
-    learning_rate_factors: Callable[..., Iterator[tuple[float, float]]] = learning_rate_factors
-    step: type[Step] = Step
-    sum_of_block: Callable[..., Any] = sum_of_block
-    folded: Callable[..., Any] = folded
-    direction: Callable[..., Any] = direction
 
 
 @dataclass(frozen=True)
@@ -184,35 +158,6 @@ def _by_bias_central(p: Problem, f: Formulas) -> float:
     return relative_error(p.by_parameters_central[-1], f.gradient(*p.arguments)[1], _CENTRAL_LEAST)
 
 
-def _momentum(p: Problem, f: Formulas) -> float:
-    return relative_error(p.fast_step(f.step).velocity, p.velocity)  # at a rate of 1
-
-
-def _update(p: Problem, f: Formulas) -> float:
-    # A rate that moves the parameters by about their own size; float32 keeps fewer digits of a smaller move.
-    lr = float(np.abs(p.P).max() / np.abs(p.velocity).max())
-    return relative_error(p.fast_step(f.step, 2 * lr, 0.5, before=lr).change, -lr * p.velocity)
-
-
-def _cosine_rate(_: Problem, f: Formulas) -> float:
-    factors = [f.learning_rate_factor("cosine", step, 1000) for step in range(1000)]
-    return relative_error(factors, (1 + np.cos(np.pi * np.arange(1000) / 1000)) / 2)
-
-
-def _fast_cross_entropy(p: Problem, f: Formulas) -> float:
-    return relative_error(p.fast_step(f.step).nats, p.nats)
-
-
-def _fast_gradient(p: Problem, f: Formulas) -> float:
-    return relative_error(p.fast_step(f.step, plain=True).velocity, p.cross_entropy_by_parameters)
-
-
-def _fast_update(p: Problem, f: Formulas) -> float:
-    *_, (factor, ratio) = f.learning_rate_factors("cosine", 0, 4)
-    before, rate = ((1 + math.cos(step * math.pi / 4)) / 2 for step in (2, 3))
-    return relative_error(p.fast_step(f.step, 1.0, factor, ratio, before=before).velocity, rate * p.velocity)
-
-
 def _one_step(p: Problem, f: Formulas) -> float:
     """Eq. 25."""
     X, Y, W, B, reg = p.arguments
@@ -222,15 +167,6 @@ def _one_step(p: Problem, f: Formulas) -> float:
     lr = 1e-6 / ((p.X1**2).sum(axis=1).max() + reg)  # the divisor bounds the curvature of the loss
     drop = f.loss(X, Y, W - lr * dW, B - lr * dB, reg) - f.loss(X, Y, W, B, reg)
     return relative_error(drop, -lr * ((dW**2).sum() + (dB**2).sum()))
-
-
-def _blocks(p: Problem, f: Formulas) -> float:
-    of_all = np.vstack([p.cross_entropy_by_parameters, np.full(p.P.shape[1], p.nats.mean())])
-    return relative_error(p.by_blocks(f.sum_of_block, f.folded), of_all)
-
-
-def _direction(p: Problem, f: Formulas) -> float:
-    return relative_error(f.direction(*p.parabola), direction_by_matrix(*p.parabola))
 
 
 #: Name, equation, tolerance and check of each step, in the order of the derivation.
@@ -254,15 +190,16 @@ STEPS: tuple[tuple[str, int, float, Callable[[Problem, Formulas], float]], ...] 
     ("dloss/dW, complex step", 15, _COMPLEX_STEP, _by_weights),
     ("dloss/dB, central differences", 16, _CENTRAL, _by_bias_central),
     ("dloss/dB, complex step", 16, _COMPLEX_STEP, _by_bias),
-    ("momentum", 17, _FLOAT32, _momentum),
-    ("update", 18, _FLOAT32, _update),
-    ("cosine rate", 19, _ROUNDING, _cosine_rate),
-    ("fast cross-entropy, float32", 20, _FLOAT32, _fast_cross_entropy),
-    ("fast gradient, float32", 21, _FLOAT32, _fast_gradient),
-    ("fast update, float32", 22, _FLOAT32, _fast_update),
+    ("momentum", 17, _FLOAT32, training.momentum),
+    ("update", 18, _FLOAT32, training.update),
+    ("cosine rate", 19, _ROUNDING, training.cosine_rate),
+    ("fast cross-entropy, float32", 20, _FLOAT32, training.fast_cross_entropy),
+    ("fast gradient, float32", 21, _FLOAT32, training.fast_gradient),
+    ("fast update, float32", 22, _FLOAT32, training.fast_update),
     ("one step lowers the loss", 25, _STRAIGHT_LINE, _one_step),
-    ("gradient from blocks, float32", 26, _FLOAT32, _blocks),
-    ("direction of L-BFGS", 27, _COMPLEX_STEP, _direction),
+    ("gradient from blocks, float32", 26, _FLOAT32, training.blocks),
+    ("direction of L-BFGS", 27, _COMPLEX_STEP, training.direction),
+    ("curvature at the start", 28, _COMPLEX_STEP, training.start_curvature),
 )
 
 

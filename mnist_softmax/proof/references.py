@@ -71,10 +71,13 @@ class FastStep(NamedTuple):
     nats: NDArray[np.float32]
 
 
-def direction_by_matrix(gradient: NDArray[np.float64], pairs: list[Pair]) -> NDArray[np.float64]:
+def direction_by_matrix(
+    gradient: NDArray[np.float64], pairs: list[Pair], inverse: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Minus H times the gradient, with the whole matrix H, from the oldest pair to the newest. Eq. 27."""
     (s, y), unit = pairs[-1], np.eye(gradient.size)
-    H = (s * y).sum() / (y * y).sum() * unit
+    H = np.kron(np.eye(len(gradient)), inverse)
+    H *= (s * y).sum() / (y.ravel() @ H @ y.ravel())
     for s, y in pairs:
         s, y = s.reshape(-1, 1), y.reshape(-1, 1)  # noqa: PLW2901
         left = unit - s @ y.T / (y.T @ s)
@@ -212,10 +215,11 @@ class Problem:
         return np.vstack([product.T / (M * SCALE), np.full(self.P.shape[1], nats / M)])
 
     @cached_property
-    def parabola(self) -> tuple[NDArray[np.float64], list[Pair]]:
-        """A random gradient (3, 4) and five steps, each with the change of a gradient that is linear."""
+    def parabola(self) -> tuple[NDArray[np.float64], list[Pair], NDArray[np.float64]]:
+        """A random gradient (3, 4), five steps with the change of a linear gradient, and a matrix (4, 4)."""
         rng = np.random.default_rng(len(self.stored))
         gradient, *steps = rng.normal(size=(6, 3, 4))
-        root = rng.normal(size=(12, 12))
+        root, part = rng.normal(size=(12, 12)), rng.normal(size=(4, 4))
         curvature = root @ root.T + np.eye(12)
-        return gradient, [(step, (curvature @ step.ravel()).reshape(3, 4)) for step in steps]
+        pairs = [(step, (curvature @ step.ravel()).reshape(3, 4)) for step in steps]
+        return gradient, pairs, part @ part.T + np.eye(4)

@@ -5,9 +5,9 @@ The gradient of a mean over all rows is put together from those of its blocks, E
 fixed binary tree: the sum has the same bits wherever its blocks were computed. A step goes in the direction
 of Eq. 27, and is tried again, shorter, where the loss does not fall enough. Each try is a pass over the rows.
 
-At the start, where every probability is 1 / L, the curvature is known: X^T X / (M L) + reg for each class. A
-sample of the rows gives it, and its inverse takes the place of the identity in Eq. 27. So the first step is
-nearly Newton's, and features of very different scales, or that go together, take no more passes.
+At the start, where every probability is 1 / L, the curvature is known, Eq. 28. A sample of the rows gives it,
+and with its inverse Eq. 27 begins. So the first step is nearly Newton's, and features of very different
+scales, or that go together, take no more passes.
 
 Source: D. C. Liu, J. Nocedal, "On the limited memory BFGS method for large scale optimization", 1989.
 """
@@ -38,7 +38,7 @@ _LEAST_FALL = 1e-4
 #: A promise below this part of the loss is lost in the rounding of float32.
 _LEAST_PROMISE = 1e-9
 #: Rows of the sample for the curvature, at most. With more columns than these only its diagonal is used.
-_SAMPLE, _MOST_COLUMNS = 4096, 2048
+SAMPLE, _MOST_COLUMNS = 4096, 2048
 #: What is added to each feature's own curvature, as a part of it: one may be the sum of others.
 _RIDGE = 1e-6
 _NO_CURVATURE = np.ones(1)
@@ -126,7 +126,7 @@ def minimise(
     check_stored(stored, labels)
     threads = min(threads or cores(), -(-len(rows) // BLOCK_ROWS))
     with blas.one_thread(), ExitStack() as stack, np.errstate(over="ignore", invalid="ignore"):
-        inverse = inverse_curvature(stored, rows, state.scale, len(state.best.V), settings.reg)
+        inverse = inverted(start_curvature(stored, rows, state.scale, len(state.best.V), settings.reg))
         pool = stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
         while state.epoch < settings.epochs:
             way = direction(state.best.gradient, state.pairs, inverse)
@@ -158,22 +158,32 @@ def _try(state: State, point: Point, slope: float) -> None:
     state.epoch += 1
 
 
-def inverse_curvature(
+def start_curvature(
     stored: NDArray[Any], rows: NDArray[np.uint32], scale: float, classes: int, reg: float
 ) -> NDArray[np.float64]:
-    """The inverse of the curvature at the start, (N + 1, N + 1) float64, or (N + 1,) of its diagonal."""
+    """The curvature at the start of each class, Eq. 28, from a sample of the rows.
+
+    Returns
+    -------
+    (N + 1, N + 1) float64, the last row and column those of the bias; of many columns the diagonal, (N + 1,).
+    """
     columns = stored.shape[1] + 1
-    curvature = np.zeros((columns, columns) if columns <= _MOST_COLUMNS else columns)
-    sample = rows[:: -(-len(rows) // _SAMPLE)]
+    total = np.zeros((columns, columns) if columns <= _MOST_COLUMNS else columns)
+    sample = rows[:: -(-len(rows) // SAMPLE)]
     for start in range(0, len(sample), most := max(1, _PART_NUMBERS // columns)):
         part = sample[start : start + most]
         X = np.ones((len(part), columns))
         np.divide(stored[part], scale, out=X[:, :-1])
-        curvature += X.T @ X if curvature.ndim == 2 else (X * X).sum(axis=0)
-    curvature /= len(sample) * classes
-    ridge = _RIDGE * (np.diag(curvature) if curvature.ndim == 2 else curvature)
-    ridge[:-1] += reg
-    ridge[ridge == 0] = 1  # a feature that is always 0
+        total += X.T @ X if total.ndim == 2 else (X * X).sum(axis=0)
+    penalty = np.full(columns, reg)
+    penalty[-1] = 0  # the bias is not penalised
+    return total / (len(sample) * classes) + (np.diag(penalty) if total.ndim == 2 else penalty)
+
+
+def inverted(curvature: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of a curvature, or of its diagonal, with a ridge: a feature may be the sum of others."""
+    own = np.diag(curvature) if curvature.ndim == 2 else curvature
+    ridge = np.where(own == 0, 1.0, _RIDGE * own)  # a feature may be 0 everywhere
     if curvature.ndim == 1:
         return 1 / (curvature + ridge)
     inverse: NDArray[np.float64] = np.linalg.inv(curvature + np.diag(ridge))
@@ -185,8 +195,8 @@ def direction(
 ) -> NDArray[np.float64]:
     """Minus the gradient, times the inverse curvature that the pairs show, Eq. 27; of the gradient's shape.
 
-    `inverse` is what `inverse_curvature` returns, and stands for what no pair shows.
-    The "two-loop recursion" of Liu and Nocedal, which never forms the matrix.
+    `inverse` is that of the curvature at the start, and stands for what no pair shows. The "two-loop
+    recursion" of Liu and Nocedal never forms the matrix.
     """
     way = -gradient
     parts = []

@@ -14,10 +14,10 @@ from mnist_softmax.data.open import open_split
 from mnist_softmax.data.split import Split
 from mnist_softmax.features.prepare import prepare
 from mnist_softmax.proof import gradcheck, references
-from mnist_softmax.proof.gradcheck import Formulas
+from mnist_softmax.proof.training import Formulas
 from mnist_softmax.training.descent import learning_rate_factors
 from mnist_softmax.training.kernel import Step
-from mnist_softmax.training.lbfgs import Sum, direction, folded, sum_of_block
+from mnist_softmax.training.lbfgs import Sum, direction, folded, start_curvature, sum_of_block
 
 NAMES = [name for name, *_ in gradcheck.STEPS]
 
@@ -236,9 +236,21 @@ MISTAKES: dict[str, tuple[str, Formulas]] = {
     ),
     "the pairs from the oldest to the newest": (
         "direction of L-BFGS",
-        Formulas(direction=lambda gradient, pairs: direction(gradient, pairs[::-1])),
+        Formulas(direction=lambda gradient, pairs, inverse: direction(gradient, pairs[::-1], inverse)),
     ),
-    "plain gradient descent": ("direction of L-BFGS", Formulas(direction=lambda gradient, _: -gradient)),
+    "plain gradient descent": ("direction of L-BFGS", Formulas(direction=lambda gradient, *_: -gradient)),
+    "the curvature of certain probabilities": (
+        "curvature at the start",
+        Formulas(start_curvature=lambda *arguments: 10 * start_curvature(*arguments)),
+    ),
+    "B penalised in the curvature too": (
+        "curvature at the start",
+        Formulas(
+            start_curvature=lambda *arguments: (
+                start_curvature(*arguments) + np.diag(np.append(np.zeros(784), arguments[-1]))
+            )
+        ),
+    ),
 }
 
 

@@ -16,8 +16,9 @@ from mnist_softmax.training.lbfgs import (
     Sum,
     folded,
     initial_state,
-    inverse_curvature,
+    inverted,
     minimise,
+    start_curvature,
     sum_of_block,
 )
 
@@ -195,7 +196,7 @@ def test_other_dtypes_are_refused(dtype: Any) -> None:
 def test_the_curvature_is_how_the_gradient_changes_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lbfgs, "_PART_NUMBERS", 31 * 100)  # six parts
     monkeypatch.setattr(lbfgs, "_RIDGE", 1e-12)
-    inverse = inverse_curvature(STORED, ROWS, 255.0, 7, 1e-3)
+    inverse = inverted(start_curvature(STORED, ROWS, 255.0, 7, 1e-3))
     X, Y, P = STORED / 255, one_hot(LABELS, 7), np.zeros((31, 7))
     step = np.random.default_rng(0).normal(0, 1e-4, (31, 7))
     step -= step.mean(axis=1, keepdims=True)  # what all classes share changes nothing
@@ -221,15 +222,15 @@ def test_features_of_very_different_scales_take_no_more_passes(monkeypatch: pyte
     state = initial_state(30, 7, 1.0)
     list(minimise(stored, LABELS, ROWS, settings(1e-6, epochs=1000), state))
     with_curvature = passes_to(state.best.loss, stored, 1e-6)
-    monkeypatch.setattr(lbfgs, "inverse_curvature", lambda *_: np.ones(1))
+    monkeypatch.setattr(lbfgs, "inverted", lambda _: np.ones(1))
     assert with_curvature < 60
     assert passes_to(state.best.loss, stored, 1e-6) > 2 * with_curvature
 
 
 def test_of_more_columns_only_the_diagonal_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = inverse_curvature(STORED, ROWS, 255.0, 7, 1e-3)
+    whole = inverted(start_curvature(STORED, ROWS, 255.0, 7, 1e-3))
     monkeypatch.setattr(lbfgs, "_MOST_COLUMNS", 30)
-    diagonal = inverse_curvature(STORED, ROWS, 255.0, 7, 1e-3)
+    diagonal = inverted(start_curvature(STORED, ROWS, 255.0, 7, 1e-3))
     assert (whole.shape, diagonal.shape) == ((31, 31), (31,))
     np.testing.assert_allclose(diagonal, 1 / np.diag(np.linalg.inv(whole)))
     state, _ = run(settings(epochs=1000))
@@ -251,6 +252,6 @@ def test_features_that_are_zero_or_depend_on_others_do_no_harm(
 
 
 def test_a_sample_of_many_rows_gives_nearly_their_curvature(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lbfgs, "_SAMPLE", 299)  # every third row
-    part = inverse_curvature(STORED, ROWS, 255.0, 7, 1e-1)
-    np.testing.assert_array_equal(part, inverse_curvature(STORED[::3], ROWS[:200], 255.0, 7, 1e-1))
+    monkeypatch.setattr(lbfgs, "SAMPLE", 299)  # every third row
+    part = inverted(start_curvature(STORED, ROWS, 255.0, 7, 1e-1))
+    np.testing.assert_array_equal(part, inverted(start_curvature(STORED[::3], ROWS[:200], 255.0, 7, 1e-1)))
