@@ -386,7 +386,7 @@ def test_what_lbfgs_does_not_have_is_exit_2_wherever_it_is_set(
 def test_lbfgs_trains_reproduces_and_says_what_it_did(program: Program, small_folder: Path) -> None:
     train = ("train", "--data-dir", small_folder, "--solver", "lbfgs", "--features", "directions")
     made = json.loads(program(*train, "--reg", "0.1", "--json").out)
-    assert 10 < made["epochs"] < 150  # it ended by itself
+    assert 1 < made["epochs"] < 150  # it ended by itself
     history = program("show", "--history").out
     assert history.startswith(f"{made['epochs']} epochs")
     assert "byte-identical" in program("reproduce").out

@@ -28,7 +28,7 @@ def file_of(picture: Image.Image, kind: str, **options: Any) -> io.BytesIO:
 def test_the_help_and_the_pages_name_the_formats_that_are_read() -> None:
     names = list(decode.FORMATS.values())
     listed = f"{', '.join(names[:-1])} or {names[-1]}"
-    for page in ("docs/cli.md", "docs/preparation.md", "README.md"):
+    for page in ("docs/cli.md", "docs/preparation.md"):
         assert listed in " ".join((ROOT / page).read_text(encoding="utf-8").split()), page
 
 
