@@ -3,6 +3,7 @@
 Nothing is unpickled, and memory grows with what is there, not with what a header claims.
 """
 
+import io
 import math
 import re
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_softmax.data.npy import read_npy_header
+from mnist_softmax.data.npy import LONGEST_HEADER, read_npy_header
 from mnist_softmax.data.patience import Notify
 from mnist_softmax.data.zips import open_zip, zip_member
 from mnist_softmax.errors import DataError, UsageError, brief
@@ -102,18 +103,19 @@ def _fault_of_labels(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
 def _read(path: Path, name: str, fault: Callable[[tuple[int, ...], np.dtype[Any]], str]) -> NDArray[Any]:
     """One array of a .npz, if `fault` finds none in its shape and type."""
     with open_regular(path, DataError) as file, zip_member(file, f"{name}.npy", path) as (member, size):
+        head = io.BytesIO(member.read(LONGEST_HEADER))  # whatever length it claims to have
         try:
-            shape, fortran_order, dtype = read_npy_header(member)
+            shape, fortran_order, dtype = read_npy_header(head)
         except ValueError as error:
             raise DataError(f"{name} is not an array", path, got=error) from error
         if expected := fault(shape, dtype):
             got = f"{dtype} of shape {shape}"
             raise DataError(f"wrong array {name}", path, expected=expected, got=got)
-        left = size - member.tell()
+        left = size - head.tell()
         if math.prod(shape) * dtype.itemsize != left:
             expected = f"{math.prod(shape) * dtype.itemsize} bytes as its header says"
             raise DataError(f"wrong array {name}", path, expected=expected, got=left)
-        body = bytearray()
+        body = bytearray(head.read())
         while chunk := member.read(_CHUNK):
             body += chunk
     if len(body) != left:

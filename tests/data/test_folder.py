@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import random
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -282,6 +283,18 @@ def test_a_hostile_npz_is_one_line(content: bytes, words: str, tmp_path: Path) -
     with pytest.raises(DataError, match=words) as caught:
         folder_split(tmp_path, "train")
     assert "\n" not in str(caught.value)
+
+
+def test_a_header_that_claims_to_be_long_costs_no_memory(tmp_path: Path) -> None:
+    claimed = 1 << 26
+    content = member_of(b"\x93NUMPY\2\0" + claimed.to_bytes(4, "little"), b" " * claimed)
+    (tmp_path / "a.npz").write_bytes(content)
+    del content
+    tracemalloc.start()
+    with pytest.raises(DataError, match="x_train is not an array"):
+        folder_split(tmp_path, "train")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("compressed", [False, True])
