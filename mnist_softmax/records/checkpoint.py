@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_softmax import blas
 from mnist_softmax.errors import LocalIOError, WeightsError
 from mnist_softmax.features.steps import SCALE
 from mnist_softmax.files import atomic_write
@@ -84,6 +85,14 @@ def _state(arrays: NDArray[Any], numbers: list[float], epoch: int) -> State:
     return lbfgs.State(best, SCALE, tuple(zip(rest[::2], rest[1::2], strict=True)), length, epoch)
 
 
+def _can_go_on(arrays: NDArray[Any], length: float) -> bool:
+    """Whether L-BFGS can go on: V is float32, each pair shows a curvature, the step is not longer than 1."""
+    V, pairs = arrays[0], zip(arrays[2::2], arrays[3::2], strict=True)
+    in_float32 = np.abs(V).max() <= np.finfo(np.float32).max
+    with blas.one_thread():  # the very sums that L-BFGS made
+        return bool(in_float32) and 0 < length <= 1 and all(np.vdot(*pair) > 0 for pair in pairs)
+
+
 def discard(path: Path) -> None:
     """Remove a checkpoint, if there is one.
 
@@ -137,6 +146,7 @@ def load(path: Path, run: Run) -> Checkpoint:
         and (arrays.dtype == np.float64, len(head.numbers)) == ((True, 3) if lbfgs_run else (False, 0))
         and (lbfgs_run or len(arrays) == 2)
         and all(map(math.isfinite, head.numbers))
+        and (not lbfgs_run or _can_go_on(arrays, head.numbers[-1]))
     )
     if not sound:
         raise WeightsError("the checkpoint is damaged", path, got="parts that do not fit", remedy=_REMEDY)

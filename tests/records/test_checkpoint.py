@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mnist_softmax.records import npy
 from mnist_softmax.records.checkpoint import Checkpoint, load, save
 from mnist_softmax.records.receipt import Run, encode
 from mnist_softmax.records.weights import checkpoint_path
+from mnist_softmax.settings import Settings
 from mnist_softmax.training.kernel import State
 
 RUN = run(epochs=3)
@@ -149,6 +151,34 @@ def test_other_arrays_are_refused_under_a_hash_that_fits(path: Path, arrays: Any
     with_hash(path, arrays, msgspec.json.encode(HEAD))
     with pytest.raises(WeightsError, match="the checkpoint is damaged"):
         load(path, RUN)
+
+
+LBFGS = Settings.for_features((), solver="lbfgs", epochs=3, val_size=2)
+LBFGS_RUN = msgspec.structs.replace(RUN, settings=asdict(LBFGS))
+#: V, the gradient, and a step that changed it by as much.
+PAIR = np.concatenate([ARRAYS, ARRAYS[:1], ARRAYS[:1]]).astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("signs", "numbers"),
+    [
+        ((1, 1, 1, -1), [0.5, 0.6, 1.0]),
+        ((1, 1, 1, 0), [0.5, 0.6, 1.0]),
+        ((1e300, 1, 1, 1), [0.5, 0.6, 1.0]),
+        ((1, 1, 1, 1), [0.5, 0.6, -1.0]),
+        ((1, 1, 1, 1), [0.5, 0.6, 0.0]),
+        ((1, 1, 1, 1), [0.5, 0.6, 1e300]),
+    ],
+)
+def test_a_state_that_lbfgs_never_has_is_refused_under_a_hash_that_fits(
+    path: Path, signs: Any, numbers: Any
+) -> None:
+    head = {**HEAD, "run": LBFGS_RUN}
+    with_hash(path, PAIR, msgspec.json.encode({**head, "numbers": [0.5, 0.6, 1.0]}))
+    assert len(load(path, LBFGS_RUN).state.pairs) == 1  # type: ignore[union-attr]
+    arrays = PAIR * np.reshape(signs, (4, 1, 1))
+    with_hash(path, arrays, msgspec.json.encode({**head, "numbers": numbers}))
+    refused(path, "the checkpoint is damaged", LBFGS_RUN)
 
 
 @pytest.mark.parametrize(
