@@ -90,7 +90,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 break
             if state.epoch == self.epochs:
                 warnings.warn(f"not converged after epochs={self.epochs}", ConvergenceWarning, stacklevel=2)
-        if not np.isfinite(state.best.loss):
+        if not (np.isfinite(state.best.loss) and np.isfinite(state.best.gradient).all()):
             raise ValueError("X or reg is too large for float32")
         W, B = np.split(state.parameters(), [-1])
         self.coef_, self.intercept_, self.n_iter_ = W.T, B[0] - middle @ W, state.epoch
@@ -102,7 +102,8 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         X = validate_data(self, X, reset=False, dtype=list(_DTYPES))
         if X.dtype == np.uint8:
             X = X / np.float32(SCALE)
-        S: NDArray[np.float64] = softmax.softmax(X @ self.coef_.T + self.intercept_)
+        F = (X @ self.coef_.T + self.intercept_).astype(np.float64, copy=False)
+        S: NDArray[np.float64] = softmax.softmax(F)
         return S
 
     def predict(self, X: Any) -> NDArray[Any]:

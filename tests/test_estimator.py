@@ -111,6 +111,14 @@ def test_a_shift_of_the_features_changes_nothing_though_float32_cannot_hold_it()
     np.testing.assert_allclose(shifted.predict_proba(IRIS + shift), model.predict_proba(IRIS), atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_probabilities_are_float64_and_sum_to_1_whatever_it_was_trained_on(dtype: Any) -> None:
+    X = (10 * IRIS).astype(dtype)
+    S = SoftmaxRegression().fit(X, NAMES).predict_proba(X)
+    assert S.dtype == np.float64
+    assert np.abs(S.sum(axis=1) - 1).max() < 1e-15
+
+
 def test_it_ends_when_the_gradient_is_within_tol() -> None:
     X = StandardScaler().fit_transform(IRIS)
     passes = [SoftmaxRegression(1e-2, tol=tol).fit(X, SPECIES).n_iter_ for tol in (1e-1, 1e-3, 1e-5)]
@@ -155,8 +163,9 @@ def test_a_wrong_parameter_is_a_value_error_that_names_it(parameters: Any, messa
 def test_what_cannot_be_trained_on_is_refused() -> None:
     with pytest.raises(ValueError, match="one class: setosa"):
         SoftmaxRegression().fit(IRIS[:50], NAMES[:50])
-    with pytest.raises(ValueError, match="too large for float32"):
-        SoftmaxRegression().fit(IRIS * 1e60, NAMES)
+    for factor in (1e37, 1e60):  # of the first only the sums, in the gradient, are too large
+        with pytest.raises(ValueError, match="too large for float32"):
+            SoftmaxRegression().fit(IRIS * factor, NAMES)
     with pytest.raises(ValueError, match="3 features, but SoftmaxRegression is expecting 4"):
         SoftmaxRegression().fit(IRIS, NAMES).predict(IRIS[:, :3])
 
