@@ -127,7 +127,9 @@ def minimise(
     threads = min(threads or cores(), -(-len(rows) // BLOCK_ROWS))
     with blas.one_thread(), ExitStack() as stack, np.errstate(over="ignore", invalid="ignore"):
         inverse = inverted(start_curvature(stored, rows, state.scale, len(state.best.V), settings.reg))
-        pool = stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
+        pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        if pool:  # an interruption leaves blocks under way, for which nobody waits
+            stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         while state.epoch < settings.epochs:
             way = direction(state.best.gradient, state.pairs, inverse)
             slope = float(np.vdot(way, state.best.gradient))

@@ -1,6 +1,8 @@
 """L-BFGS against SciPy's on the same loss, its sums against one sum, its tree, its line search, its end."""
 
 import math
+import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -107,6 +109,29 @@ def test_the_same_bits_from_any_number_of_threads(monkeypatch: pytest.MonkeyPatc
         assert (state.parameters().tobytes(), again) == (alone.parameters().tobytes(), losses)
         assert sum(counted) == 8 * 600
         assert set(counted) <= {min(block, 600), 600 % block}
+
+
+def test_an_interruption_waits_for_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    over = threading.Event()
+
+    def held(*arguments: Any) -> Sum:
+        begun.append(len(begun))
+        if len(begun) > 1:
+            over.wait(20)
+        return sum_of_block(*arguments)
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lbfgs, "BLOCK_ROWS", 50)
+    monkeypatch.setattr(lbfgs, "sum_of_block", held)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(settings(epochs=1), threads=2, on_rows=interrupt)
+    assert time.monotonic() - started < 10
+    over.set()
+    assert len(begun) <= 3  # the first, and one for each thread
 
 
 @pytest.mark.parametrize("columns", [1, 30, 5000])
