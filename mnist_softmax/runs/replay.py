@@ -96,7 +96,7 @@ class Keeper:
 
     def __init__(self, settings: Settings, rows: int) -> None:
         self.rows = settings.row_passes(rows) // settings.epochs
-        self._batch_size = settings.batch_size or self.rows  # L-BFGS takes all rows in each step
+        self._batch_size = settings.batch_size or max(self.rows, 1)  # L-BFGS takes all rows in each step
         self._batches = max(-(-self.rows // self._batch_size), 1)
         self._done = 0
         last = self._batches * settings.epochs

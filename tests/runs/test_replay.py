@@ -1,5 +1,6 @@
 """The moments of training: where they lie, what they score, and that watching changes nothing."""
 
+from dataclasses import asdict
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,12 @@ def test_what_shows_without_data_is_known_before_any_is_opened() -> None:
         (MODEL, SPLIT, make_split(classes=8, source=Source(data_dir=Path("d"))), "do not fit the labels"),
         (
             with_receipt(MODEL, settings={**receipt_of(MODEL).settings, "val_size": 300}),
+            SPLIT,
+            SCORED,
+            "the receipt is damaged",
+        ),
+        (
+            with_receipt(MODEL, settings=asdict(Settings.for_features((), solver="lbfgs", val_size=300))),
             SPLIT,
             SCORED,
             "the receipt is damaged",
