@@ -143,7 +143,9 @@ def _read(source: str, height: int, width: int) -> "Normalized":
     except OSError as error:
         if error.errno in _EXHAUSTED:
             raise
-        raise DataError("the picture cannot be read", source, got=error.strerror or error) from error
+        # A loop of links is no picture either.
+        kind = decode.NotAPictureError if error.errno == errno.ELOOP else DataError
+        raise kind("the picture cannot be read", source, got=error.strerror or error) from error
     return normalize.normalize(grey, height, width, source)
 
 

@@ -313,6 +313,7 @@ def test_of_a_folder_every_picture_is_read_in_the_order_of_their_names(
     (folder / "notes.txt").write_text("no picture")
     (folder / ".hidden").write_text("no picture")
     (folder / "gone.png").symlink_to("nothing")
+    (folder / "loop.png").symlink_to("loop.png")
     saved(folder / "more" / "deep.png", seven)
     saved(tmp_path / "z.png", seven)
     done = program("predict", "--weights", model, "z.png", "scans/", "--json")
@@ -323,6 +324,7 @@ def test_of_a_folder_every_picture_is_read_in_the_order_of_their_names(
     assert {entry["label"] for entry in facts} == {7}
     skipped = [
         "no such file: scans/gone.png",
+        f"the picture cannot be read: scans/loop.png: got {os.strerror(errno.ELOOP)}",
         "not a regular file: scans/more",
         "not a picture: scans/notes.txt: expected PNG, JPEG, BMP, GIF, PNM, TIFF or WebP",
     ]
