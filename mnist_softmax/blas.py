@@ -1,10 +1,12 @@
 """Who multiplies matrices? NumPy's BLAS; how many threads it uses and which it is decide the last bits."""
 
 import mmap
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,9 @@ _SMALL = 100**3
 _MOST_TILES = 8
 #: Numbers of float32 in a cache line.
 _LINE = 16
+#: What puts the number of threads back, then None for each block of `one_thread` under way.
+_blocks: list[Any] = []
+_lock = threading.Lock()
 
 
 @cache
@@ -44,9 +49,32 @@ def claim_memory() -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run a block with one BLAS thread, which gives the same bits on any number of cores."""
-    with _controller().limit(limits=1, user_api="blas"):
+    """Run a block with one BLAS thread, which gives the same bits on any number of cores.
+
+    The number is the whole process's: where blocks run in several threads, the first sets it, and the last
+    puts it back.
+    """
+    with _lock:
+        if not _blocks:
+            _disown()
+            _blocks.append(_controller().limit(limits=1, user_api="blas"))
+            _disown()
+        _blocks.append(None)
+    try:
         yield
+    finally:
+        with _lock:
+            _blocks.pop()
+            if len(_blocks) == 1:
+                _blocks.pop().restore_original_limits()
+                _disown()
+
+
+def _disown() -> None:
+    """Let any thread set the number: threadpoolctl 3.8 keeps it to the one that set it last."""
+    for library in _controller().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
 
 
 @cache

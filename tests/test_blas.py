@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -29,6 +30,18 @@ def test_a_block_runs_with_one_thread_and_the_others_are_put_back() -> None:
         assert threads() == {2}
         with pytest.raises(ZeroDivisionError), blas.one_thread():
             _ = 1 / 0
+        assert threads() == {2}
+
+
+def test_blocks_in_several_threads_that_overlap_put_it_back_together() -> None:
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        first, second = blas.one_thread(), blas.one_thread()
+        with ThreadPoolExecutor(1) as other:
+            first.__enter__()
+            other.submit(second.__enter__).result()
+            first.__exit__(None, None, None)
+            assert threads() == {1}  # the second is still under way
+            other.submit(second.__exit__, None, None, None).result()
         assert threads() == {2}
 
 
