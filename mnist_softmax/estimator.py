@@ -55,7 +55,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         reg: float = SETTINGS["reg"].default,
         *,
         epochs: int = SETTINGS["epochs"].default_with((), "lbfgs"),
-        tol: float = 1e-4,
+        tol: float = 1e-5,
     ) -> None:
         self.reg = reg
         self.epochs = epochs

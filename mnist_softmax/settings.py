@@ -57,10 +57,10 @@ class Setting:
             return None
         return self.fits.get(solver, self.fits.get(features[-1], self.default) if features else self.default)
 
-    @property
-    def rule(self) -> str:
-        """The defaults in words, if there are several; else ""."""
-        others = "".join(f", {value:g} with {step}" for step, value in self.fits.items())
+    def rule(self, *, sgd_alone: bool = False) -> str:
+        """The defaults in words, if there are several; else "". `sgd_alone` leaves out those of solvers."""
+        solvers = SETTINGS["solver"].choices if sgd_alone else ()
+        others = "".join(f", {value:g} with {key}" for key, value in self.fits.items() if key not in solvers)
         return self.follows or (f"{self.default:g}{others}" if others else "")
 
     @property

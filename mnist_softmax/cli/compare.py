@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnist_softmax.cli import inputs, options, output
+from mnist_softmax.cli import inputs, options, output, types
 from mnist_softmax.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     "mnist-softmax compare released.npy weights.npy --fail-if-worse",
     "mnist-softmax compare runs/*.npy",
 )
-@click.argument("a", type=options.WEIGHTS)
-@click.argument("b", type=options.WEIGHTS)
-@click.argument("more", type=options.WEIGHTS, nargs=-1)
+@click.argument("a", type=types.WEIGHTS)
+@click.argument("b", type=types.WEIGHTS)
+@click.argument("more", type=types.WEIGHTS, nargs=-1)
 @options.data("what the receipts name, else mnist")
 @options.split
 @click.option(
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--alpha",
-    type=options.FRACTION,
+    type=types.FRACTION,
     default=0.05,
     show_default=True,
     help="A difference is significant if p is below this (from 0 to 1).",

@@ -8,7 +8,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mnist_softmax.cli.options import CONFIG, ListType, PathType, SettingType
+from mnist_softmax.cli.options import CONFIG
+from mnist_softmax.cli.types import ListType, PathType, SettingType
 from mnist_softmax.cli.usage import meant, usage_error
 from mnist_softmax.errors import LocalIOError, UsageError, brief
 from mnist_softmax.settings import SETTINGS, Settings

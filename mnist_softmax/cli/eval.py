@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnist_softmax.cli import inputs, options, output
+from mnist_softmax.cli import inputs, options, output, types
 from mnist_softmax.errors import GateError
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ _MOST_PAIRS = 20
     show_default=True,
     help="Rows to use; validation: those of the training file that the receipt held out.",
 )
-@click.option("--min-accuracy", type=options.FRACTION, help="Exit 7 below this accuracy (from 0 to 1).")
+@click.option("--min-accuracy", type=types.FRACTION, help="Exit 7 below this accuracy (from 0 to 1).")
 @click.option(
     "--min-class-recall",
-    type=options.FRACTION,
+    type=types.FRACTION,
     help="Exit 7 if any class's recall is below this (from 0 to 1).",
 )
 @click.option(

@@ -5,7 +5,7 @@ from functools import partial
 
 import click
 
-from mnist_softmax.cli import inputs, options, output
+from mnist_softmax.cli import inputs, options, output, types
 from mnist_softmax.errors import GateError
 from mnist_softmax.settings import Settings
 
@@ -16,7 +16,7 @@ from mnist_softmax.settings import Settings
 @options.data("mnist")
 @click.option(
     "--rows",
-    type=options.integer(1, 1000),
+    type=types.integer(1, 1000),
     default=64,
     show_default=True,
     help="Training rows to use (from 1 to 1000); all if there are fewer.",

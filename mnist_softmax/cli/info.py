@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnist_softmax.cli import inputs, options, output
+from mnist_softmax.cli import inputs, options, output, types
 from mnist_softmax.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     "mnist-softmax info weights.npy",
     "mnist-softmax info",
 )
-@click.argument("weights", type=options.WEIGHTS, required=False)
+@click.argument("weights", type=types.WEIGHTS, required=False)
 @options.cache_dir
 @options.as_json
 def command(weights: Path | None, cache_dir: Path | None, json: bool) -> None:

@@ -115,7 +115,7 @@ def _report(error: MnistSoftmaxError) -> int:
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with one of the exit codes of the README."""
+    """Run the command line and exit with one of the exit codes of docs/cli.md."""
     sys.unraisablehook = signals.unraisable
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy loads it: no thread to start, no memory for it
     gc.set_threshold(100_000)  # imports make many objects and no garbage, and what follows makes little

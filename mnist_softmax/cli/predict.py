@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnist_softmax.cli import inputs, options, output
+from mnist_softmax.cli import inputs, options, output, types
 from mnist_softmax.errors import DataError, MnistSoftmaxError, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
     "mnist-softmax predict --weights weights.npy digit.png photo.jpg",
     "mnist-softmax predict scans/ --json",
 )
-@click.argument("images", metavar="IMAGE|FOLDER...", nargs=-1, required=True, type=options.PathType())
+@click.argument("images", metavar="IMAGE|FOLDER...", nargs=-1, required=True, type=types.PathType())
 @options.path(
     "--weights", suffix=".npy", default="weights.npy", show_default=True, help="The weights to use."
 )

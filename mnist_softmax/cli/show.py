@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mnist_softmax.cli import inputs, options, output
+from mnist_softmax.cli import inputs, options, output, types
 
 
 @options.command(
@@ -24,7 +24,7 @@ from mnist_softmax.cli import inputs, options, output
 @click.option("--history", is_flag=True, help="Draw loss and accuracy by epoch, from the receipt.")
 @click.option(
     "--limit",
-    type=options.integer(1),
+    type=types.integer(1),
     default=10,
     show_default=True,
     help="How many mistakes to draw (at least 1).",

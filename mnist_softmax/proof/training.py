@@ -16,7 +16,7 @@ from mnist_softmax.proof.references import (
     plain_softmax,
     relative_error,
 )
-from mnist_softmax.training import descent, lbfgs
+from mnist_softmax.training import curvature, descent, lbfgs
 from mnist_softmax.training.kernel import Step
 
 
@@ -41,7 +41,7 @@ class Formulas:
     sum_of_block: Callable[..., Any] = lbfgs.sum_of_block
     folded: Callable[..., Any] = lbfgs.folded
     direction: Callable[..., Any] = lbfgs.direction
-    start_curvature: Callable[..., Any] = lbfgs.start_curvature
+    start_curvature: Callable[..., Any] = curvature.start_curvature
 
 
 def momentum(p: Problem, f: Formulas) -> float:
@@ -92,11 +92,11 @@ def direction(p: Problem, f: Formulas) -> float:
 
 def start_curvature(p: Problem, f: Formulas) -> float:
     """Eq. 28."""
-    stored, X1, L = p.stored[: lbfgs.SAMPLE], p.X1[: lbfgs.SAMPLE], p.P.shape[1]
-    curvature = f.start_curvature(stored, np.arange(len(stored)), SCALE, L, p.reg)
+    stored, X1, L = p.stored[: curvature.SAMPLE], p.X1[: curvature.SAMPLE], p.P.shape[1]
+    found = f.start_curvature(stored, np.arange(len(stored)), SCALE, L, p.reg)
     penalty = np.append(np.full(len(X1[0]) - 1, p.reg), 0.0)
-    if np.ndim(curvature) == 1:  # of many columns there is the diagonal alone
-        return relative_error(curvature, (X1**2).mean(axis=0) / L + penalty)
+    if np.ndim(found) == 1:  # of many columns there is the diagonal alone
+        return relative_error(found, (X1**2).mean(axis=0) / L + penalty)
     step = p.velocity_before - p.velocity_before.mean(axis=1, keepdims=True)  # the same for all: no change
     of_cross_entropy = by_complex_step(lambda h: X1.T @ plain_softmax(X1 @ (h * step)) / len(X1))
-    return relative_error(curvature @ step, of_cross_entropy + penalty[:, None] * step)
+    return relative_error(found @ step, of_cross_entropy + penalty[:, None] * step)

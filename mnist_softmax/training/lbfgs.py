@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from mnist_softmax import blas, softmax
 from mnist_softmax.rows import OnRows, OnStep, check_stored, cores
 from mnist_softmax.settings import Settings
+from mnist_softmax.training.curvature import inverse_at_start
 from mnist_softmax.training.kernel import Gradient
 
 #: Rows of a block, and how many steps are remembered. A change of either changes the bits of a result.
@@ -37,10 +38,6 @@ _PART_ROWS, _PART_NUMBERS = 512, 1 << 20
 _LEAST_FALL = 1e-4
 #: A promise below this part of the loss is lost in the rounding of float32.
 _LEAST_PROMISE = 1e-9
-#: Rows of the sample for the curvature, at most. With more columns than these only its diagonal is used.
-SAMPLE, _MOST_COLUMNS = 4096, 2048
-#: What is added to each feature's own curvature, as a part of it: one may be the sum of others.
-_RIDGE = 1e-6
 _NO_CURVATURE = np.ones(1)
 
 #: A step, and by how much it changed the gradient, each (L, N + 1) float64.
@@ -126,7 +123,7 @@ def minimise(
     check_stored(stored, labels)
     threads = min(threads or cores(), -(-len(rows) // BLOCK_ROWS))
     with blas.one_thread(), ExitStack() as stack, np.errstate(over="ignore", invalid="ignore"):
-        inverse = inverted(start_curvature(stored, rows, state.scale, len(state.best.V), settings.reg))
+        inverse = inverse_at_start(stored, rows, state.scale, len(state.best.V), settings.reg)
         pool = ThreadPoolExecutor(threads) if threads > 1 else None
         if pool:  # an interruption leaves blocks under way, for which nobody waits
             stack.callback(pool.shutdown, wait=False, cancel_futures=True)
@@ -158,38 +155,6 @@ def _try(state: State, point: Point, slope: float) -> None:
         lowest = -slope * length**2 / (2 * (point.loss - best.loss - slope * length))
         state.length = min(max(lowest, 0.1 * length), 0.5 * length) if lowest > 0 else 0.1 * length
     state.epoch += 1
-
-
-def start_curvature(
-    stored: NDArray[Any], rows: NDArray[np.uint32], scale: float, classes: int, reg: float
-) -> NDArray[np.float64]:
-    """The curvature at the start of each class, Eq. 28, from a sample of the rows.
-
-    Returns
-    -------
-    (N + 1, N + 1) float64, the last row and column those of the bias; of many columns the diagonal, (N + 1,).
-    """
-    columns = stored.shape[1] + 1
-    total = np.zeros((columns, columns) if columns <= _MOST_COLUMNS else columns)
-    sample = rows[:: -(-len(rows) // SAMPLE)]
-    for start in range(0, len(sample), most := max(1, _PART_NUMBERS // columns)):
-        part = sample[start : start + most]
-        X = np.ones((len(part), columns))
-        np.divide(stored[part], scale, out=X[:, :-1])
-        total += X.T @ X if total.ndim == 2 else (X * X).sum(axis=0)
-    penalty = np.full(columns, reg)
-    penalty[-1] = 0  # the bias is not penalised
-    return total / (len(sample) * classes) + (np.diag(penalty) if total.ndim == 2 else penalty)
-
-
-def inverted(curvature: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of a curvature, or of its diagonal, with a ridge: a feature may be the sum of others."""
-    own = np.diag(curvature) if curvature.ndim == 2 else curvature
-    ridge = np.where(own == 0, 1.0, _RIDGE * own)  # a feature may be 0 everywhere
-    if curvature.ndim == 1:
-        return 1 / (curvature + ridge)
-    inverse: NDArray[np.float64] = np.linalg.inv(curvature + np.diag(ridge))
-    return (inverse + inverse.T) / 2
 
 
 def direction(

@@ -21,7 +21,7 @@ import mnist_softmax
 from mnist_softmax import errors
 from mnist_softmax.cli import signals
 from mnist_softmax.cli.main import COMMANDS, cli
-from mnist_softmax.cli.options import SettingType
+from mnist_softmax.cli.types import SettingType
 
 ROOT = Path(mnist_softmax.__file__).parent.parent
 SAMPLE = ("--dataset", "mnist-sample")

@@ -13,14 +13,13 @@ from scipy.optimize import minimize
 from mnist_softmax import softmax
 from mnist_softmax.data.split import one_hot
 from mnist_softmax.settings import Settings
-from mnist_softmax.training import lbfgs
+from mnist_softmax.training import curvature, lbfgs
+from mnist_softmax.training.curvature import inverse_at_start, inverted, start_curvature
 from mnist_softmax.training.lbfgs import (
     Sum,
     folded,
     initial_state,
-    inverted,
     minimise,
-    start_curvature,
     sum_of_block,
 )
 
@@ -217,11 +216,13 @@ def test_other_dtypes_are_refused(dtype: Any) -> None:
 
 # The curvature at the start -----------------------------------------------------------------------------------------
 
+NOTHING = np.zeros(31)
+
 
 def test_the_curvature_is_how_the_gradient_changes_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lbfgs, "_PART_NUMBERS", 31 * 100)  # six parts
-    monkeypatch.setattr(lbfgs, "_RIDGE", 1e-12)
-    inverse = inverted(start_curvature(STORED, ROWS, 255.0, 7, 1e-3))
+    monkeypatch.setattr(curvature, "_PART_NUMBERS", 31 * 100)  # six parts
+    monkeypatch.setattr(curvature, "_RIDGE", 1e-12)
+    inverse = inverted(start_curvature(STORED, ROWS, 255.0, 7, 1e-3), NOTHING)
     X, Y, P = STORED / 255, one_hot(LABELS, 7), np.zeros((31, 7))
     step = np.random.default_rng(0).normal(0, 1e-4, (31, 7))
     step -= step.mean(axis=1, keepdims=True)  # what all classes share changes nothing
@@ -247,15 +248,15 @@ def test_features_of_very_different_scales_take_no_more_passes(monkeypatch: pyte
     state = initial_state(30, 7, 1.0)
     list(minimise(stored, LABELS, ROWS, settings(1e-6, epochs=1000), state))
     with_curvature = passes_to(state.best.loss, stored, 1e-6)
-    monkeypatch.setattr(lbfgs, "inverted", lambda _: np.ones(1))
+    monkeypatch.setattr(lbfgs, "inverse_at_start", lambda *_: np.ones(1))
     assert with_curvature < 60
     assert passes_to(state.best.loss, stored, 1e-6) > 2 * with_curvature
 
 
 def test_of_more_columns_only_the_diagonal_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = inverted(start_curvature(STORED, ROWS, 255.0, 7, 1e-3))
-    monkeypatch.setattr(lbfgs, "_MOST_COLUMNS", 30)
-    diagonal = inverted(start_curvature(STORED, ROWS, 255.0, 7, 1e-3))
+    whole = inverted(start_curvature(STORED, ROWS, 255.0, 7, 1e-3), NOTHING)
+    monkeypatch.setattr(curvature, "_MOST_COLUMNS", 30)
+    diagonal = inverted(start_curvature(STORED, ROWS, 255.0, 7, 1e-3), NOTHING)
     assert (whole.shape, diagonal.shape) == ((31, 31), (31,))
     np.testing.assert_allclose(diagonal, 1 / np.diag(np.linalg.inv(whole)))
     state, _ = run(settings(epochs=1000))
@@ -267,7 +268,7 @@ def test_of_more_columns_only_the_diagonal_is_used(monkeypatch: pytest.MonkeyPat
 def test_features_that_are_zero_or_depend_on_others_do_no_harm(
     monkeypatch: pytest.MonkeyPatch, reg: float, most: int
 ) -> None:
-    monkeypatch.setattr(lbfgs, "_MOST_COLUMNS", most)
+    monkeypatch.setattr(curvature, "_MOST_COLUMNS", most)
     stored = STORED.copy()
     stored[:, :3], stored[:, 3], stored[:, 4] = 0, stored[:, 5], 255
     state, losses = run(settings(reg, epochs=60), stored)
@@ -277,6 +278,33 @@ def test_features_that_are_zero_or_depend_on_others_do_no_harm(
 
 
 def test_a_sample_of_many_rows_gives_nearly_their_curvature(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lbfgs, "SAMPLE", 299)  # every third row
-    part = inverted(start_curvature(STORED, ROWS, 255.0, 7, 1e-1))
-    np.testing.assert_array_equal(part, inverted(start_curvature(STORED[::3], ROWS[:200], 255.0, 7, 1e-1)))
+    monkeypatch.setattr(curvature, "SAMPLE", 299)  # every third row
+    part = inverted(start_curvature(STORED, ROWS, 255.0, 7, 1e-1), NOTHING)
+    np.testing.assert_array_equal(
+        part, inverted(start_curvature(STORED[::3], ROWS[:200], 255.0, 7, 1e-1), NOTHING)
+    )
+
+
+@pytest.mark.parametrize("reg", [0.0, 1e-9])
+def test_a_feature_that_the_sample_hardly_shows_makes_no_enormous_step(
+    monkeypatch: pytest.MonkeyPatch, reg: float
+) -> None:
+    monkeypatch.setattr(curvature, "SAMPLE", 60)
+    stored = STORED.copy()
+    stored[:, :10] = 0
+    stored[::10, :10] = 1  # the sample has every tenth row
+    stored[5::70, :10] = 255
+    state, losses = run(settings(reg, epochs=60), stored)
+    assert state.best.loss < losses[0] / 4
+    inverse = inverse_at_start(stored, ROWS, 255.0, 7, reg)
+    assert np.diag(inverse)[:10].max() < 2 * 60 * 7
+
+
+def test_floats_of_either_sign_count_by_their_size() -> None:
+    stored = np.zeros((600, 30), np.float32)
+    stored[1, 0], stored[2, 0], stored[3, 1] = -4, 3, 2  # the first row of three is in a sample of 200
+    inverse = inverse_at_start(stored[:, :], ROWS, 1.0, 7, 1.0)
+    unseen = np.array([16, 4, 0]) / (600 * 7)
+    np.testing.assert_allclose(
+        np.diag(inverse)[:3] ** -1, 1 + unseen + np.array([25, 4, 0]) / (600 * 7), rtol=1e-4
+    )
