@@ -60,7 +60,7 @@ class Model:
             self.path,
             expected="a row per pixel of a square image, and one for the bias",
             got=f"{rows} rows",
-            remedy="train them with this program, which writes a receipt",
+            remedy="name the data with --dataset or --data-dir, where a command has them",
         )
 
     def parameters(self, columns: int) -> NDArray[np.float32]:
