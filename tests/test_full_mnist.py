@@ -105,8 +105,13 @@ def test_the_raw_hashes_of_the_table_are_those_of_the_files(mnist_folder: Path) 
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-@pytest.mark.parametrize("option", ["--features=none", "--features=deskew", "--batch-size=60000"])
-def test_training_stays_under_150_megabytes(cache: Path, tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "megabytes"),
+    [("--features=none", 150), ("--features=deskew", 160), ("--batch-size=60000", 150)],
+)
+def test_training_takes_no_more_memory_than_is_promised(
+    cache: Path, tmp_path: Path, option: str, megabytes: int
+) -> None:
     code = (
         "import sys; sys.argv[0] = 'mnist-softmax'\n"
         "from mnist_softmax.cli.main import main\n"
@@ -120,7 +125,7 @@ def test_training_stays_under_150_megabytes(cache: Path, tmp_path: Path, option:
         check=True,
     )
     peak_kilobytes = int(done.stderr.split()[-2])
-    assert peak_kilobytes < 150_000
+    assert peak_kilobytes < 1000 * megabytes
 
 
 def test_lbfgs_reaches_the_optimum_within_1e4_in_70_passes_and_after_a_kill(
