@@ -15,6 +15,7 @@ from mnist_softmax.errors import UsageError
 from mnist_softmax.features.steps import SCALE
 from mnist_softmax.settings import SETTINGS, Settings
 from mnist_softmax.training import lbfgs
+from mnist_softmax.training.blocks import Blocks
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -84,8 +85,8 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 middle, scale = X.mean(axis=0, dtype=np.float64).astype(X.dtype), 1.0
                 stored = (X - middle).astype(np.float32, copy=False)
         state = lbfgs.initial_state(X.shape[1], len(self.classes_), scale)
-        rows = np.arange(len(X), dtype=np.uint32)
-        for _ in lbfgs.minimise(stored, labels, rows, settings, state):
+        blocks = Blocks(stored, labels, np.arange(len(X), dtype=np.uint32))
+        for _ in lbfgs.minimise(blocks, settings, state):
             if np.abs(state.best.gradient).max() <= self.tol:
                 break
             if state.epoch == self.epochs:

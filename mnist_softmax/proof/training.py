@@ -17,6 +17,7 @@ from mnist_softmax.proof.references import (
     relative_error,
 )
 from mnist_softmax.training import curvature, descent, lbfgs
+from mnist_softmax.training.blocks import folded as added
 from mnist_softmax.training.kernel import Step
 
 
@@ -39,7 +40,7 @@ class Formulas:
     learning_rate_factors: Callable[..., Iterator[tuple[float, float]]] = descent.learning_rate_factors
     step: type[Step] = Step
     sum_of_block: Callable[..., Any] = lbfgs.sum_of_block
-    folded: Callable[..., Any] = lbfgs.folded
+    folded: Callable[..., Any] = added
     direction: Callable[..., Any] = lbfgs.direction
     start_curvature: Callable[..., Any] = curvature.start_curvature
 

@@ -25,9 +25,10 @@ from mnist_softmax.records.receipt import Epoch, Receipt, Run, encode, run_of
 from mnist_softmax.records.weights import array_sha256, checkpoint_path
 from mnist_softmax.rows import OnRows, OnStep
 from mnist_softmax.runs.model import Model
-from mnist_softmax.scoring.metrics import cross_entropy_and_accuracy
+from mnist_softmax.scoring.metrics import cross_entropy_and_accuracy, tally_of_block
 from mnist_softmax.settings import Settings, check_features
 from mnist_softmax.training import kernel, lbfgs
+from mnist_softmax.training.blocks import Blocks
 from mnist_softmax.training.descent import descend
 
 _SECONDS_BETWEEN_CHECKPOINTS = 1.0
@@ -94,6 +95,7 @@ def fit(
     stored = prepare(split.images, split.height, split.width, features, folder)
     solver = lbfgs if settings.solver == "lbfgs" else kernel
     state = keeper.state or solver.initial_state(stored.shape[1], len(split.class_names), steps.SCALE)
+    blocks = Blocks(stored, split.labels, rows)
     with ExitStack() as stack:
         write_line = stack.enter_context(LineLog(log)).write if log else lambda _: None
         for entry in keeper.history:
@@ -101,16 +103,16 @@ def fit(
         if not resume:
             keeper.begin(notify)
         try:
-            for running_loss in _epochs(stored, split.labels, rows, settings, state, on_rows, on_step):
+            for running_loss in _epochs(blocks, settings, state, on_rows, on_step):
                 entry = _entry(running_loss, state, stored, split.labels, held_out)
                 _check_finite(settings, state, entry.running_loss, entry.validation_loss)
                 write_line(encode(entry))
                 keeper.epoch_done(state, entry)
                 on_epoch(entry)
             parameters = state.parameters()
-            (nats,), (accuracy,) = cross_entropy_and_accuracy(parameters, stored, split.labels, rows)
+            cross_entropy, accuracy = _scores(blocks, parameters, settings)
             check_unchanged(split)
-            loss = float(nats + softmax.penalty(parameters[:-1].astype(np.float64), settings.reg))
+            loss = cross_entropy + float(softmax.penalty(parameters[:-1].astype(np.float64), settings.reg))
             _check_finite(settings, state, loss)
         except (KeyboardInterrupt, SystemExit):  # `cli.signals.Stopped` is a SystemExit
             keeper.save()
@@ -124,7 +126,7 @@ def fit(
         **msgspec.structs.asdict(run),
         array_sha256=array_sha256(parameters),
         loss=loss,
-        train_accuracy=float(accuracy),
+        train_accuracy=accuracy,
         validation_accuracy=keeper.history[-1].validation_accuracy,
         history=keeper.history,
     )
@@ -136,20 +138,24 @@ def fit(
 
 
 def _epochs(
-    stored: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
-    rows: NDArray[np.uint32],
-    settings: Settings,
-    state: State,
-    on_rows: OnRows,
-    on_step: OnStep | None,
+    blocks: Blocks, settings: Settings, state: State, on_rows: OnRows, on_step: OnStep | None
 ) -> Iterator[float]:
     """The running loss after each epoch, by the solver that `state` belongs to."""
     if isinstance(state, lbfgs.State):
-        yield from lbfgs.minimise(stored, labels, rows, settings, state, on_rows=on_rows, on_step=on_step)
+        yield from lbfgs.minimise(blocks, settings, state, on_rows=on_rows, on_step=on_step)
+        return
+    rows = blocks.stored, blocks.labels, blocks.rows
+    for (loss,) in descend(*rows, [settings], state, on_rows=on_rows, on_step=on_step):
+        yield float(loss)
+
+
+def _scores(blocks: Blocks, parameters: NDArray[np.float32], settings: Settings) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy over all rows trained on; gradient descent needs little memory."""
+    if settings.solver == "lbfgs":
+        tally = blocks.total(tally_of_block, parameters)
     else:
-        for (loss,) in descend(stored, labels, rows, [settings], state, on_rows=on_rows, on_step=on_step):
-            yield float(loss)
+        tally = tally_of_block(blocks.stored, blocks.labels, blocks.rows, parameters)
+    return float(tally.nats[0] / len(blocks.rows)), float(tally.correct[0] / len(blocks.rows))
 
 
 def _entry(

@@ -92,6 +92,35 @@ def _scores(
         start = part.stop
 
 
+class Tally(NamedTuple):
+    """Of K models over some rows: the summed cross-entropy, and how many are right, each (K,) float64."""
+
+    nats: NDArray[np.float64]
+    correct: NDArray[np.float64]
+
+    def plus(self, other: "Tally") -> "Tally":
+        """The tally of the rows of both."""
+        return Tally(self.nats + other.nats, self.correct + other.correct)
+
+
+def tally_of_block(
+    stored: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    rows: NDArray[Any],
+    parameters: NDArray[np.float32],
+    models: int = 1,
+) -> Tally:
+    """The tally of some rows, in float32 but for the sums; see `cross_entropy_and_accuracy`."""
+    nats, correct, start = np.zeros(models), np.zeros(models), 0
+    with blas.one_thread(), np.errstate(over="ignore", invalid="ignore"):
+        for scores in _scores(parameters, stored, labels, rows, models):
+            stop = start + scores.predicted.shape[1]
+            nats += scores.nats.sum(axis=1, dtype=np.float64)
+            correct += (scores.predicted == labels[rows[start:stop]]).sum(axis=1)
+            start = stop
+    return Tally(nats, correct)
+
+
 def cross_entropy_and_accuracy(
     parameters: NDArray[np.float32],
     stored: NDArray[np.uint8],
@@ -99,7 +128,7 @@ def cross_entropy_and_accuracy(
     rows: NDArray[Any],
     models: int = 1,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean cross-entropy and accuracy of K models over some rows, in float32 but for the sums over the rows.
+    """Mean cross-entropy and accuracy of K models over some rows.
 
     Parameters
     ----------
@@ -110,14 +139,8 @@ def cross_entropy_and_accuracy(
     -------
     Two (K,) float64 arrays: nats, and a fraction.
     """
-    nats, correct, start = np.zeros(models), np.zeros(models), 0
-    with blas.one_thread(), np.errstate(over="ignore", invalid="ignore"):
-        for scores in _scores(parameters, stored, labels, rows, models):
-            stop = start + scores.predicted.shape[1]
-            nats += scores.nats.sum(axis=1, dtype=np.float64)
-            correct += (scores.predicted == labels[rows[start:stop]]).sum(axis=1)
-            start = stop
-    return nats / len(rows), correct / len(rows)
+    tally = tally_of_block(stored, labels, rows, parameters, models)
+    return tally.nats / len(rows), tally.correct / len(rows)
 
 
 def wilson_interval(correct: int, rows: int) -> tuple[float, float]:

@@ -1,9 +1,11 @@
 """The curvature of the loss at the start, where every probability is 1 / L: L-BFGS begins with it, Eq. 28."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mnist_softmax.training.blocks import Blocks
 
 #: Rows of the sample that it is computed from, at most.
 SAMPLE = 4096
@@ -15,17 +17,16 @@ _RIDGE = 1e-6
 _PART_ROWS, _PART_NUMBERS = 512, 1 << 20
 
 
-def inverse_at_start(
-    stored: NDArray[Any], rows: NDArray[np.uint32], scale: float, classes: int, reg: float
-) -> NDArray[np.float64]:
+def inverse_at_start(blocks: Blocks, scale: float, classes: int, reg: float) -> NDArray[np.float64]:
     """The inverse of `start_curvature`, of the same shape, with a ridge where the sample may mislead.
 
     A feature that is nearly 0 in the sample seems to have no curvature, and the first step would be
     enormous. So each counts as if one more row had the largest value that it has in any.
     """
-    curvature = start_curvature(stored, rows, scale, classes, reg)
-    sampled = -(-len(rows) // _stride(rows))
-    return inverted(curvature, (_largest(stored, rows) / scale) ** 2 / (sampled * classes))
+    curvature = start_curvature(blocks.stored, blocks.rows, scale, classes, reg)
+    sampled = -(-len(blocks.rows) // _stride(blocks.rows))
+    largest = np.append(blocks.total(largest_of_block).values, 0) / scale  # the bias has no ridge
+    return inverted(curvature, largest**2 / (sampled * classes))
 
 
 def start_curvature(
@@ -55,14 +56,24 @@ def _stride(rows: NDArray[np.uint32]) -> int:
     return -(-len(rows) // SAMPLE)
 
 
-def _largest(stored: NDArray[Any], rows: NDArray[np.uint32]) -> NDArray[np.float64]:
-    """The largest absolute value of each feature in these rows, and 0 for the bias, (N + 1,)."""
-    largest = np.zeros(stored.shape[1] + 1)
+class Largest(NamedTuple):
+    """The largest absolute value of each feature in some rows, (N,) float64."""
+
+    values: NDArray[np.float64]
+
+    def plus(self, other: "Largest") -> "Largest":
+        """The largest in the rows of both."""
+        return Largest(np.maximum(self.values, other.values))
+
+
+def largest_of_block(stored: NDArray[Any], _: NDArray[Any], rows: NDArray[np.uint32]) -> Largest:
+    """The largest absolute values in the rows of a block."""
+    largest = np.zeros(stored.shape[1])
     for start in range(0, len(rows), _PART_ROWS):
         part = stored[rows[start : start + _PART_ROWS]]
         for extreme in (part.max(axis=0), -part.min(axis=0).astype(np.float64)):
-            np.maximum(largest[:-1], extreme, out=largest[:-1])
-    return largest
+            np.maximum(largest, extreme, out=largest)
+    return Largest(largest)
 
 
 def inverted(curvature: NDArray[np.float64], unseen: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,9 +1,8 @@
 """L-BFGS: every step uses all rows, and what earlier steps showed about the curvature of the loss.
 
-The gradient of a mean over all rows is put together from those of its blocks, Eq. 26. So blocks of
-`BLOCK_ROWS` rows are computed apart, on as many cores as there are, and added in float64 in the order of a
-fixed binary tree: the sum has the same bits wherever its blocks were computed. A step goes in the direction
-of Eq. 27, and is tried again, shorter, where the loss does not fall enough. Each try is a pass over the rows.
+The gradient of a mean over all rows is put together from those of its blocks (`blocks`), Eq. 26. A step goes
+in the direction of Eq. 27, and is tried again, shorter, where the loss does not fall enough. Each try is a
+pass over the rows.
 
 At the start, where every probability is 1 / L, the curvature is known, Eq. 28. A sample of the rows gives it,
 and with its inverse Eq. 27 begins. So the first step is nearly Newton's, and features of very different
@@ -13,25 +12,22 @@ Source: D. C. Liu, J. Nocedal, "On the limited memory BFGS method for large scal
 """
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_softmax import blas, softmax
-from mnist_softmax.rows import OnRows, OnStep, check_stored, cores
+from mnist_softmax.rows import OnRows, OnStep
 from mnist_softmax.settings import Settings
+from mnist_softmax.training.blocks import Blocks
 from mnist_softmax.training.curvature import inverse_at_start
 from mnist_softmax.training.kernel import Gradient
 
-#: Rows of a block, and how many steps are remembered. A change of either changes the bits of a result.
-BLOCK_ROWS, MEMORY = 16_384, 40
+#: How many steps are remembered. A change of it changes the bits of a result.
+MEMORY = 40
 #: Rows, and numbers, that are multiplied at once, at most.
 _PART_ROWS, _PART_NUMBERS = 512, 1 << 20
 #: The least part that the loss must fall by of what the slope promises (Armijo's condition).
@@ -96,37 +92,30 @@ def initial_state(columns: int, classes: int, scale: float) -> State:
 
 
 def minimise(
-    stored: NDArray[Any],
-    labels: NDArray[Any],
-    rows: NDArray[np.uint32],
+    blocks: Blocks,
     settings: Settings,
     state: State,
     *,
     on_rows: OnRows = lambda _: None,
     on_step: OnStep | None = None,
-    threads: int | None = None,
 ) -> Iterator[float]:
     """Lower the loss, from `state` on, a pass at a time.
 
     It ends when `settings.epochs` passes are done, or when rounding hides the next step. The first pass is
-    spent at the start: after it the parameters are still those of `state`, which is updated in place. The
-    arguments are those of `descent.descend`, for one model.
+    spent at the start: after it the parameters are still those of `state`, which is updated in place.
+
+    Parameters
+    ----------
+    blocks : the rows to train on, features as they are stored: `state.scale` in them stands for 1.
+    on_rows : called with the number of rows just passed over.
+    on_step : called before each pass; see `rows.OnStep`. It has no effect on the result.
 
     Yields
     ------
     The mean cross-entropy at the best point, after each pass, without the penalty; the loss never rises.
-
-    Raises
-    ------
-    TypeError : see `descent.descend`.
     """
-    check_stored(stored, labels)
-    threads = min(threads or cores(), -(-len(rows) // BLOCK_ROWS))
-    with blas.one_thread(), ExitStack() as stack, np.errstate(over="ignore", invalid="ignore"):
-        inverse = inverse_at_start(stored, rows, state.scale, len(state.best.V), settings.reg)
-        pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        if pool:  # an interruption leaves blocks under way, for which nobody waits
-            stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+    with blas.one_thread(), np.errstate(over="ignore", invalid="ignore"):
+        inverse = inverse_at_start(blocks, state.scale, len(state.best.V), settings.reg)
         while state.epoch < settings.epochs:
             way = direction(state.best.gradient, state.pairs, inverse)
             slope = float(np.vdot(way, state.best.gradient))
@@ -135,8 +124,8 @@ def minimise(
             if on_step:
                 on_step(state.epoch, state.parameters)
             V = (state.best.V + way * (state.length / state.scale)).astype(np.float32)
-            total = folded(_each_block(stored, labels, rows, V, state.scale, pool, threads, on_rows))
-            _try(state, _point(total, V, len(rows), settings.reg, state.scale), slope)
+            total = blocks.total(sum_of_block, V, state.scale, on_rows=on_rows)
+            _try(state, _point(total, V, len(blocks.rows), settings.reg, state.scale), slope)
             yield state.best.cross_entropy
 
 
@@ -191,6 +180,10 @@ class Sum(NamedTuple):
     nats: float
     product: NDArray[np.float64]
 
+    def plus(self, other: "Sum") -> "Sum":
+        """The sum over the rows of both."""
+        return Sum(self.nats + other.nats, self.product + other.product)
+
 
 def _point(total: Sum, V: NDArray[np.float32], rows: int, reg: float, scale: float) -> Point:
     """The loss and its gradient at V from the sum over all rows, Eq. 26."""
@@ -199,57 +192,6 @@ def _point(total: Sum, V: NDArray[np.float32], rows: int, reg: float, scale: flo
     cross_entropy = total.nats / rows
     loss = cross_entropy + float(softmax.penalty(W, reg))
     return Point(V, cross_entropy, loss, total.product / (rows * scale) + reg * W)
-
-
-def folded(sums: Iterable[Sum]) -> Sum:
-    """Add in the order of a binary tree, whose left branches are as large and complete as can be.
-
-    It depends on the number of the sums alone, and folding runs of 2, 4, 8, ... first gives the same.
-    """
-    waiting: list[tuple[int, Sum]] = []
-    for total in sums:
-        size = 1
-        while waiting and waiting[-1][0] == size:
-            total, size = _added(waiting.pop()[1], total), 2 * size  # noqa: PLW2901
-        waiting.append((size, total))
-    _, total = waiting.pop()
-    while waiting:
-        total = _added(waiting.pop()[1], total)
-    return total
-
-
-def _added(left: Sum, right: Sum) -> Sum:
-    return Sum(left.nats + right.nats, left.product + right.product)
-
-
-def _each_block(
-    stored: NDArray[Any],
-    labels: NDArray[Any],
-    rows: NDArray[np.uint32],
-    V: NDArray[np.float32],
-    scale: float,
-    pool: ThreadPoolExecutor | None,
-    threads: int,
-    on_rows: OnRows,
-) -> Iterator[Sum]:
-    """The sums of the blocks in their order; of two for each thread the computation is under way."""
-    coming: deque[tuple[int, Callable[[], Sum]]] = deque()
-
-    def take() -> Sum:
-        count, result = coming.popleft()
-        total = result()
-        on_rows(count)
-        return total
-
-    for start in range(0, len(rows), BLOCK_ROWS):
-        block = rows[start : start + BLOCK_ROWS]
-        arguments = (stored, labels, block, V, scale)
-        result = pool.submit(sum_of_block, *arguments).result if pool else partial(sum_of_block, *arguments)
-        coming.append((len(block), result))
-        if len(coming) == 2 * threads:
-            yield take()
-    while coming:
-        yield take()
 
 
 def sum_of_block(

@@ -15,10 +15,11 @@ from mnist_softmax.data.split import Split
 from mnist_softmax.features.prepare import prepare
 from mnist_softmax.proof import gradcheck, references
 from mnist_softmax.proof.training import Formulas
+from mnist_softmax.training.blocks import folded
 from mnist_softmax.training.curvature import start_curvature
 from mnist_softmax.training.descent import learning_rate_factors
 from mnist_softmax.training.kernel import Step
-from mnist_softmax.training.lbfgs import Sum, direction, folded, sum_of_block
+from mnist_softmax.training.lbfgs import Sum, direction, sum_of_block
 
 NAMES = [name for name, *_ in gradcheck.STEPS]
 

@@ -13,11 +13,11 @@ from scipy.optimize import minimize
 from mnist_softmax import softmax
 from mnist_softmax.data.split import one_hot
 from mnist_softmax.settings import Settings
-from mnist_softmax.training import curvature, lbfgs
+from mnist_softmax.training import blocks, curvature, lbfgs
+from mnist_softmax.training.blocks import Blocks, folded
 from mnist_softmax.training.curvature import inverse_at_start, inverted, start_curvature
 from mnist_softmax.training.lbfgs import (
     Sum,
-    folded,
     initial_state,
     minimise,
     sum_of_block,
@@ -44,7 +44,8 @@ def settings(reg: float = 1e-3, **given: Any) -> Settings:
 def run(made: Settings, stored: Any = STORED, rows: Any = ROWS, **options: Any) -> tuple[Any, list[float]]:
     """The state at the end, and the cross-entropy after each pass."""
     state = options.pop("state", None) or initial_state(stored.shape[1], 7, options.pop("scale", 255.0))
-    return state, list(minimise(stored, LABELS, rows, made, state, **options))
+    in_blocks = Blocks(stored, LABELS, rows, threads=options.pop("threads", None))
+    return state, list(minimise(in_blocks, made, state, **options))
 
 
 def optimum(reg: float, rows: Any = ROWS) -> tuple[float, Any]:
@@ -83,7 +84,7 @@ def test_some_rows_are_trained_on_and_no_others() -> None:
 
 def test_the_loss_never_rises_and_starts_with_the_logarithm_of_the_classes() -> None:
     state, seen = initial_state(30, 7, 255.0), []
-    for cross_entropy in minimise(STORED, LABELS, ROWS, settings(epochs=60), state):
+    for cross_entropy in minimise(Blocks(STORED, LABELS, ROWS), settings(epochs=60), state):
         seen.append(state.best.loss)
         assert cross_entropy == state.best.cross_entropy
     assert seen[0] == pytest.approx(math.log(7), abs=1e-6)
@@ -100,7 +101,7 @@ def test_float_rows_of_scale_1_train_to_the_weights_of_pixels_of_scale_255() -> 
 
 @pytest.mark.parametrize("block", [7, 64, 100, 600, 16_384])
 def test_the_same_bits_from_any_number_of_threads(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(lbfgs, "BLOCK_ROWS", block)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", block)
     alone, losses = run(settings(epochs=8), threads=1)
     for threads in (2, 3, 8):
         counted: list[int] = []
@@ -123,7 +124,7 @@ def test_an_interruption_waits_for_no_block(monkeypatch: pytest.MonkeyPatch) -> 
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lbfgs, "BLOCK_ROWS", 50)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 50)
     monkeypatch.setattr(lbfgs, "sum_of_block", held)
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
@@ -167,7 +168,7 @@ def test_folding_runs_of_blocks_first_gives_the_same_bits(count: int) -> None:
 def test_each_state_between_passes_goes_on_to_the_same_bits() -> None:
     whole, losses = run(settings(1e-4, epochs=40))
     state = initial_state(30, 7, 255.0)
-    for done, _ in enumerate(minimise(STORED, LABELS, ROWS, settings(1e-4, epochs=40), state), 1):
+    for done, _ in enumerate(minimise(Blocks(STORED, LABELS, ROWS), settings(1e-4, epochs=40), state), 1):
         if done in {1, 2, 3, 17, 39}:
             kept = state.copy()
             resumed, rest = run(settings(1e-4, epochs=40), state=kept)
@@ -177,11 +178,11 @@ def test_each_state_between_passes_goes_on_to_the_same_bits() -> None:
 
 def test_a_step_that_raises_the_loss_is_tried_again_shorter() -> None:
     state = initial_state(30, 7, 255.0)
-    list(minimise(STORED, LABELS, ROWS, settings(epochs=5), state))
+    list(minimise(Blocks(STORED, LABELS, ROWS), settings(epochs=5), state))
     too_long = replace(state, length=1e4)
     before = too_long.best
     lengths = []
-    for _ in minimise(STORED, LABELS, ROWS, settings(epochs=30), too_long):
+    for _ in minimise(Blocks(STORED, LABELS, ROWS), settings(epochs=30), too_long):
         if too_long.best is not before:
             break
         lengths.append(too_long.length)
@@ -236,7 +237,7 @@ def test_the_curvature_is_how_the_gradient_changes_at_the_start(monkeypatch: pyt
 def passes_to(least: float, stored: Any, reg: float) -> int:
     """How many passes the loss takes to come within 1e-4 of `least`, at most 200."""
     state = initial_state(stored.shape[1], 7, 1.0)
-    for _ in minimise(stored, LABELS, ROWS, settings(reg, epochs=200), state):
+    for _ in minimise(Blocks(stored, LABELS, ROWS), settings(reg, epochs=200), state):
         if state.best.loss < least + 1e-4:
             break
     return state.epoch
@@ -246,7 +247,7 @@ def test_features_of_very_different_scales_take_no_more_passes(monkeypatch: pyte
     scales = np.logspace(-1, 3, 30)
     stored = ((STORED / 255 - 0.2) * scales).astype(np.float32)
     state = initial_state(30, 7, 1.0)
-    list(minimise(stored, LABELS, ROWS, settings(1e-6, epochs=1000), state))
+    list(minimise(Blocks(stored, LABELS, ROWS), settings(1e-6, epochs=1000), state))
     with_curvature = passes_to(state.best.loss, stored, 1e-6)
     monkeypatch.setattr(lbfgs, "inverse_at_start", lambda *_: np.ones(1))
     assert with_curvature < 60
@@ -296,14 +297,14 @@ def test_a_feature_that_the_sample_hardly_shows_makes_no_enormous_step(
     stored[5::70, :10] = 255
     state, losses = run(settings(reg, epochs=60), stored)
     assert state.best.loss < losses[0] / 4
-    inverse = inverse_at_start(stored, ROWS, 255.0, 7, reg)
+    inverse = inverse_at_start(Blocks(stored, LABELS, ROWS), 255.0, 7, reg)
     assert np.diag(inverse)[:10].max() < 2 * 60 * 7
 
 
 def test_floats_of_either_sign_count_by_their_size() -> None:
     stored = np.zeros((600, 30), np.float32)
     stored[1, 0], stored[2, 0], stored[3, 1] = -4, 3, 2  # the first row of three is in a sample of 200
-    inverse = inverse_at_start(stored[:, :], ROWS, 1.0, 7, 1.0)
+    inverse = inverse_at_start(Blocks(stored[:, :], LABELS, ROWS), 1.0, 7, 1.0)
     unseen = np.array([16, 4, 0]) / (600 * 7)
     np.testing.assert_allclose(
         np.diag(inverse)[:3] ** -1, 1 + unseen + np.array([25, 4, 0]) / (600 * 7), rtol=1e-4
