@@ -9,7 +9,7 @@ import itertools
 import math
 import queue
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -116,17 +116,17 @@ class Combination:
         }
 
 
-def grid(base: Settings, lists: Mapping[str, Sequence[Any]]) -> list[Settings]:
+def grid(base: Settings, lists: Mapping[str, Sequence[Any]], most: int = MOST_MODELS) -> list[Settings]:
     """Each combination of the listed values once, with all else as in `base`; the last name varies fastest.
 
     Raises
     ------
-    UsageError : more than 1,024 models, or no validation rows to rank them by.
+    UsageError : more than `most` models, or no validation rows to rank them by.
     """
     values = [list(dict.fromkeys(numbers)) for numbers in lists.values()]
     count = math.prod(len(numbers) for numbers in values)
-    if count > MOST_MODELS:
-        raise UsageError("too many models", expected=f"at most {MOST_MODELS}", got=count)
+    if count > most:
+        raise UsageError("too many models", expected=f"at most {most}", got=count)
     if base.val_size == 0:
         raise UsageError("no validation rows to rank by", "--val-size", expected="at least 1", got=0)
     return [replace(base, **dict(zip(lists, chosen, strict=True))) for chosen in itertools.product(*values)]
@@ -158,16 +158,8 @@ def sweep(
     ------
     UsageError : `val_size` leaves no rows to train on, or none to validate on.
     """
-    settled = [model.for_rows(len(split.labels)) for model in models]
-    if settled[0].val_size == 0:
-        raise UsageError("too few rows to hold any out", split.source.label, remedy="set --val-size")
+    groups = groups_of(split, models)
     stored = prepare(split.images, split.height, split.width, check_features(features), folder)
-    by_seed = sorted(settled, key=lambda model: model.seed)
-    groups = [
-        same_seed[at : at + _GROUP]
-        for same_seed in (list(same) for _, same in itertools.groupby(by_seed, key=lambda model: model.seed))
-        for at in range(0, len(same_seed), _GROUP)
-    ]
     reports: queue.SimpleQueue[int | list[Outcome] | Future[None]] = queue.SimpleQueue()
     stopped = threading.Event()
     workers = workers or cores()
@@ -175,7 +167,7 @@ def sweep(
         try:
             for group in groups:
                 threads = max(1, workers // len(groups))
-                done = pool.submit(_train_group, split, stored, group, reports.put, stopped, threads)
+                done = pool.submit(_run_group, split, stored, group, reports.put, stopped, threads)
                 done.add_done_callback(reports.put)
             running = len(groups)
             while running:
@@ -196,7 +188,20 @@ class _Stopped(Exception):  # noqa: N818
     """Raised between blocks once the sweep was closed."""
 
 
-def _train_group(
+def groups_of(split: Split, models: Sequence[Settings]) -> list[list[Settings]]:
+    """The models in groups that share a seed, at most 16 in each; raises as `sweep` does."""
+    settled = [model.for_rows(len(split.labels)) for model in models]
+    if settled[0].val_size == 0:
+        raise UsageError("too few rows to hold any out", split.source.label, remedy="set --val-size")
+    by_seed = sorted(settled, key=lambda model: model.seed)
+    return [
+        same_seed[at : at + _GROUP]
+        for same_seed in (list(same) for _, same in itertools.groupby(by_seed, key=lambda model: model.seed))
+        for at in range(0, len(same_seed), _GROUP)
+    ]
+
+
+def _run_group(
     split: Split,
     stored: NDArray[np.uint8],
     group: Sequence[Settings],
@@ -204,20 +209,33 @@ def _train_group(
     stopped: threading.Event,
     threads: int,
 ) -> None:
-    """Train models of one seed side by side; report the rows trained on, and the outcomes of each epoch."""
+    """Train a group; report the rows trained on, and the outcomes of each epoch."""
 
     def on_rows(count: int) -> None:
         if stopped.is_set():
             raise _Stopped
         report(count * len(group))
 
+    with suppress(_Stopped):
+        for outcomes in train_group(split, stored, group, on_rows=on_rows, threads=threads):
+            report(outcomes)
+
+
+def train_group(
+    split: Split,
+    stored: NDArray[np.uint8],
+    group: Sequence[Settings],
+    *,
+    on_rows: OnRows = lambda _: None,
+    threads: int,
+) -> Iterator[list[Outcome]]:
+    """Train models of one seed side by side; yield their outcomes after each epoch."""
     first, K = group[0], len(group)
     rows, held_out = train_validation_rows(len(split.labels), first.val_size or 0, first.seed)
     state = initial_state(stored.shape[1], len(split.class_names), steps.SCALE, K)
-    with suppress(_Stopped):
-        for loss in descend(stored, split.labels, rows, group, state, on_rows=on_rows, threads=threads):
-            scores = cross_entropy_and_accuracy(state.parameters(), stored, split.labels, held_out, K)
-            report([_outcome(*of_one, state.epoch) for of_one in zip(group, loss, *scores, strict=True)])
+    for loss in descend(stored, split.labels, rows, group, state, on_rows=on_rows, threads=threads):
+        scores = cross_entropy_and_accuracy(state.parameters(), stored, split.labels, held_out, K)
+        yield [_outcome(*of_one, state.epoch) for of_one in zip(group, loss, *scores, strict=True)]
 
 
 def _outcome(
