@@ -75,6 +75,10 @@ class LocalIOError(MnistSoftmaxError):
     exit_code = 5
 
 
+class ClusterError(LocalIOError):
+    """A cluster is gone, or none of its workers can be used; what is done so far is not lost."""
+
+
 class WeightsError(MnistSoftmaxError):
     """Weights, receipt or checkpoint are invalid, or do not match each other or the data."""
 

@@ -1,7 +1,8 @@
 """What a command reads: rows, weights, mirrors; and the check that it overwrites none of it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mnist_softmax.data.patience import Patience
     from mnist_softmax.data.split import Source, Split
     from mnist_softmax.records.receipt import Receipt
+    from mnist_softmax.runs.cluster.connection import Connection
     from mnist_softmax.runs.model import Model
 
 
@@ -41,6 +43,18 @@ def open_split(
             progress=progress,
             notify=output.warn,
         )
+
+
+@contextmanager
+def connected(address: str | None, data: "Data") -> "Iterator[Connection | None]":
+    """Be connected to a cluster, if there is an address, for the time of a block."""
+    if address is None:
+        yield None
+        return
+    from mnist_softmax.runs.cluster import connection
+
+    with connection.connected(address, output.warn, data.cache_dir) as found:
+        yield found
 
 
 def mirrors_from_environment() -> list[str] | None:

@@ -93,6 +93,12 @@ def path(*names: str, suffix: str = "", **attributes: Any) -> Decorator:
     return click.option(*names, type=PathType(Path, suffix), **attributes)
 
 
+cluster = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Compute on a Dask cluster, to the same result: the address of its scheduler, such as "
+    "tcp://127.0.0.1:8786 or tls://HOST:8786, or local for workers on this machine.",
+)
 as_json = click.option("--json", is_flag=True, help="Print one JSON object on stdout.")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mnist_softmax.cli import inputs, options, output
 from mnist_softmax.cli.eval import report_of
-from mnist_softmax.cli.train import train_and_report
+from mnist_softmax.cli.training import train_and_report
 from mnist_softmax.errors import DataError, DownloadError
 from mnist_softmax.settings import Settings
 

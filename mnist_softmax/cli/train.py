@@ -1,21 +1,15 @@
 """``mnist-softmax train``."""
 
-import os
-import sys
-import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from mnist_softmax.cli import inputs, options, output
 from mnist_softmax.cli.config import config_option, effective_config
+from mnist_softmax.cli.training import train_and_report
+from mnist_softmax.errors import UsageError
 from mnist_softmax.settings import Settings
-
-if TYPE_CHECKING:
-    from mnist_softmax.data.split import Split
-    from mnist_softmax.records.receipt import Epoch
-    from mnist_softmax.runs.model import Model
 
 
 @options.command(
@@ -33,6 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--resume", is_flag=True, help="Continue from the checkpoint of an interrupted run, if there is one."
 )
+@options.cluster
 @click.option("--print-config", is_flag=True, help="Print the settings as a config file, and exit.")
 @options.as_json
 @click.pass_context
@@ -45,13 +40,15 @@ def command(
     out: Path,
     log: Path | None,
     resume: bool,
+    cluster: str | None,
     print_config: bool,
     json: bool,
 ) -> None:
     """Train softmax regression by minibatch gradient descent, or with --solver lbfgs by L-BFGS.
 
     L-BFGS lowers the loss over all rows at once and ends early if rounding hides the next step; --lr,
-    --momentum, --schedule and --batch-size do not go with it.
+    --momentum, --schedule and --batch-size do not go with it. With --cluster the workers of a Dask cluster
+    compute its passes, for data beyond one machine; the weights are the same, byte for byte.
 
     The receipt in the weights file records the features, and every command that reads the weights applies
     them. On a terminal the run ends with sparklines of loss and accuracy; show --history draws them again.
@@ -67,81 +64,18 @@ def command(
         for line in effective_config(ctx, settings, dataset, folder):
             output.emit(line)
         return
+    if cluster and settings.solver != "lbfgs":
+        raise UsageError(
+            f"--cluster does not go with the solver {settings.solver}", remedy="add --solver lbfgs"
+        )
     inputs.check_outputs(data, None, [out, checkpoint_path(out), log])
-    split = inputs.open_split(data, "train")
-    train_and_report(split, settings, features, out, log=log, resume=resume, as_json=json)
+    with inputs.connected(cluster, data) as connection:
+        split = inputs.open_split(data, "train")
+        elsewhere = None
+        if connection:
+            from mnist_softmax.runs.cluster.passes import ClusterBlocks
 
-
-def train_and_report(
-    split: "Split",
-    settings: Settings,
-    features: tuple[str, ...],
-    out: Path,
-    *,
-    log: Path | None = None,
-    resume: bool = False,
-    as_json: bool = False,
-) -> "Model":
-    """Train with a bar and a line per epoch, save, and print the result."""
-    from mnist_softmax.runs.fit import fit
-
-    def show(entry: "Epoch") -> None:
-        text = f"epoch {entry.epoch}/{settings.epochs}: loss {entry.running_loss:.4f}"
-        if entry.validation_loss is not None:
-            accuracy = output.percent(entry.validation_accuracy)
-            text += f", validation loss {entry.validation_loss:.4f}, accuracy {accuracy}"
-        output.note(text)
-
-    started = time.perf_counter()
-    with output.progress_bar(settings.row_passes(len(split.labels)), "training", "row") as advance:
-        model = fit(
-            split,
-            settings,
-            features,
-            out=out,
-            log=log,
-            resume=resume,
-            on_epoch=show,
-            on_rows=advance,
-            notify=output.warn,
+            elsewhere = partial(ClusterBlocks, connection)
+        train_and_report(
+            split, settings, features, out, log=log, resume=resume, as_json=json, elsewhere=elsewhere
         )
-    if output.is_terminal() and (model.receipt and len(model.receipt.history) > 1):
-        _draw_history(model)
-    _report(model, split, time.perf_counter() - started, as_json=as_json)
-    return model
-
-
-def _draw_history(model: "Model") -> None:
-    from mnist_softmax.views.history import history
-    from mnist_softmax.views.screen import Screen
-
-    assert model.receipt is not None
-    for line in history(Screen.of(sys.stderr, "never", os.environ), model.receipt):
-        output.note(line)
-
-
-def _report(model: "Model", split: "Split", seconds: float, *, as_json: bool) -> None:
-    receipt = model.receipt
-    assert receipt is not None
-    epochs = len(receipt.history)
-    if as_json:
-        output.emit_json(
-            {
-                "weights": str(model.path),
-                "weights_sha256": model.sha256,
-                "loss": receipt.loss,
-                "train_accuracy": receipt.train_accuracy,
-                "validation_accuracy": receipt.validation_accuracy,
-                "epochs": epochs,
-                "seconds": round(seconds, 3),
-                "dataset": split.source.label,
-            }
-        )
-        return
-    validation = receipt.validation_accuracy
-    held_out = "" if validation is None else f", validation {output.percent(validation)}"
-    output.emit(
-        f"{model.path}: loss {receipt.loss:.4f}, accuracy on the {receipt.rows} rows trained on "
-        f"{output.percent(receipt.train_accuracy)}{held_out}; "
-        f"{epochs} epoch{'s' * (epochs != 1)} of {split.source.label} in {seconds:.2f} s"
-    )

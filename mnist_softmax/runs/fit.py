@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mnist_softmax import softmax
 from mnist_softmax.data.open import check_unchanged
 from mnist_softmax.data.split import Split, train_validation_rows
-from mnist_softmax.errors import GateError
+from mnist_softmax.errors import ClusterError, GateError
 from mnist_softmax.features import steps
 from mnist_softmax.features.prepare import prepare
 from mnist_softmax.files import check_writable_target
@@ -32,6 +32,9 @@ from mnist_softmax.training.blocks import Blocks
 from mnist_softmax.training.descent import descend
 
 _SECONDS_BETWEEN_CHECKPOINTS = 1.0
+
+#: Makes blocks of a split, of a chain of features, the stored features, the rows to train on, and settings.
+Elsewhere = Callable[[Split, tuple[str, ...], NDArray[np.uint8], NDArray[np.uint32], Settings], Blocks]
 
 
 def train(split: Split, *, features: Sequence[str] = (), **settings: Any) -> Model:
@@ -59,6 +62,7 @@ def fit(
     on_rows: OnRows = lambda _: None,
     on_step: OnStep | None = None,
     notify: Callable[[str], object] = lambda _: None,
+    elsewhere: Elsewhere | None = None,
 ) -> Model:
     """Train softmax regression.
 
@@ -75,6 +79,7 @@ def fit(
     on_rows, on_step : called with the number of rows just trained on, and before each step; see `descend`
         and `lbfgs.minimise`.
     notify : called with a message about a checkpoint: none to resume from, discarded, or kept after a signal.
+    elsewhere : makes the blocks that L-BFGS passes over, such as those of a cluster; the result is the same.
 
     Raises
     ------
@@ -82,7 +87,8 @@ def fit(
     GateError : training diverged.
     DataError : the data was changed while it was in use.
     WeightsError : the checkpoint is damaged or belongs to another run.
-    LocalIOError : the log, the checkpoint or the weights cannot be written.
+    LocalIOError : the log, the checkpoint or the weights cannot be written, or (ClusterError) the cluster is
+        gone.
     """
     settings = settings.for_rows(len(split.labels))
     features = check_features(features)
@@ -95,7 +101,10 @@ def fit(
     stored = prepare(split.images, split.height, split.width, features, folder)
     solver = lbfgs if settings.solver == "lbfgs" else kernel
     state = keeper.state or solver.initial_state(stored.shape[1], len(split.class_names), steps.SCALE)
-    blocks = Blocks(stored, split.labels, rows)
+    if elsewhere:
+        blocks = elsewhere(split, features, stored, rows, settings)
+    else:
+        blocks = Blocks(stored, split.labels, rows)
     with ExitStack() as stack:
         write_line = stack.enter_context(LineLog(log)).write if log else lambda _: None
         for entry in keeper.history:
@@ -114,7 +123,7 @@ def fit(
             check_unchanged(split)
             loss = cross_entropy + float(softmax.penalty(parameters[:-1].astype(np.float64), settings.reg))
             _check_finite(settings, state, loss)
-        except (KeyboardInterrupt, SystemExit):  # `cli.signals.Stopped` is a SystemExit
+        except (KeyboardInterrupt, SystemExit, ClusterError):  # `cli.signals.Stopped` is a SystemExit
             keeper.save()
             if keeper.epochs_on_disk:
                 notify(f"stopped; --resume goes on from epoch {keeper.epochs_on_disk}: {keeper.path}")

@@ -33,7 +33,8 @@ from mnist_softmax.training.kernel import initial_state
 
 #: The settings that combinations differ in: all that are swept, except the seed.
 _VARIED = tuple(name for name, setting in SETTINGS.items() if setting.swept and name != "seed")
-MOST_MODELS = 1024
+#: The most models of a sweep, here and on a cluster.
+MOST_MODELS, MOST_ON_CLUSTER = 1024, 65_536
 #: Beyond 16 models a product gains little, and smaller groups keep more cores busy.
 _GROUP = 16
 

@@ -1,0 +1,126 @@
+"""What runs on a worker: it opens the data by itself, and computes only with our versions and our data."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_softmax import blas
+from mnist_softmax.data import open as opening
+from mnist_softmax.data.split import Source, Split
+from mnist_softmax.errors import MnistSoftmaxError
+from mnist_softmax.features.prepare import prepare
+from mnist_softmax.records.receipt import versions
+from mnist_softmax.runs.cluster.connection import CACHE_VARIABLE, Connection
+from mnist_softmax.runs.cluster.crew import Crew, UnfitError
+
+Result = TypeVar("Result")
+
+_lock = threading.Lock()
+#: What is done once a process and lasts: the one BLAS thread of each thread that runs tasks.
+_for_good = ExitStack()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker must agree on before it contributes.
+
+    Attributes
+    ----------
+    versions : of all that affects the bits of a result, as in a receipt; sorted pairs.
+    source : a dataset, which the worker has in a cache of its own, or an absolute path that it sees.
+    files : name and SHA-256 of the unpacked files of the split "train"; sorted pairs.
+    features : a chain of feature steps.
+    """
+
+    versions: tuple[tuple[str, str], ...]
+    source: Source
+    files: tuple[tuple[str, str], ...]
+    features: tuple[str, ...]
+
+    @classmethod
+    def of(cls, split: Split, features: Sequence[str]) -> "Job":
+        """The job of training on a split, with the versions of this process."""
+        source = Source(split.source.dataset, split.source.data_dir and split.source.data_dir.absolute())
+        return cls(_items(versions()), source, _items(split.files), tuple(features))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The data of a job on a worker: the split, and its features, (M, N) uint8."""
+
+    split: Split
+    stored: NDArray[np.uint8]
+
+
+def crew(connection: Connection, job: Job) -> Crew:
+    """The workers that can contribute to a job."""
+    return Crew(connection, lambda hand: hand.submit(_ready, job))
+
+
+def run(job: Job, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Compute `function` of what was `opened` for a job, and of `arguments`.
+
+    Raises
+    ------
+    UnfitError : this worker has other versions or other data, or has not enough memory.
+    """
+    from distributed import get_worker
+
+    try:
+        opened = _opened(job)
+        result = function(opened, *arguments)
+        opening.check_unchanged(opened.split)
+    except (MnistSoftmaxError, OSError, MemoryError) as error:
+        forget()
+        raise UnfitError(get_worker().address, str(error) or "not enough memory") from None
+    return result
+
+
+def _ready(job: Job) -> None:
+    """Check that this worker can contribute; raises as `run` does."""
+    run(job, lambda _: None)
+
+
+def _opened(job: Job) -> Opened:
+    with _lock:  # threads that begin together open the data once
+        for name, expected in job.versions:
+            found = _own_versions().get(name)
+            if found != expected:
+                raise MnistSoftmaxError(f"other version of {name}", expected=expected, got=found)
+        return _verified(job)
+
+
+@cache
+def _own_versions() -> dict[str, str]:
+    _for_good.enter_context(blas.one_thread())
+    return versions()
+
+
+@lru_cache(maxsize=2)
+def _verified(job: Job) -> Opened:
+    source, cache = job.source, os.environ.get(CACHE_VARIABLE)
+    split = opening.open_split(
+        source.dataset, "train", data_dir=source.data_dir, cache_dir=cache, offline=True
+    )
+    for name, expected in job.files:
+        found = split.files.get(name)
+        if found != expected:
+            raise MnistSoftmaxError(f"other data in {name}", expected=f"SHA-256 {expected}", got=found)
+    return Opened(split, prepare(split.images, split.height, split.width, job.features))
+
+
+def forget() -> None:
+    """Open the data again for the next task: what is there may have changed."""
+    with _lock:
+        _verified.cache_clear()
+
+
+def _items(table: Any) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(table.items()))

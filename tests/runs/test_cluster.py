@@ -1,0 +1,221 @@
+"""Sweeps and L-BFGS on real Dask clusters of processes on loopback: the same bits, or one line."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import Cluster, cluster, until
+from conftest import write_folder
+
+pytest.importorskip("distributed")
+
+from mnist_softmax.data.open import open_split
+from mnist_softmax.errors import ClusterError
+from mnist_softmax.runs import sweep
+from mnist_softmax.runs.cluster import groups, passes
+from mnist_softmax.runs.cluster.connection import Connection, connected
+from mnist_softmax.runs.fit import fit
+from mnist_softmax.settings import Settings
+
+#: Seconds that a cluster may be away, here and in the processes.
+PATIENCE = 6
+PATIENT: Any = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": f"{PATIENCE}s"}
+#: Another kernel than that of the tests, which any processor has.
+OTHER_BLAS: Any = {"OPENBLAS_CORETYPE": "Prescott"}
+LISTS = {"lr": [0.01, 0.1, 0.5], "reg": [0.0, 1e-4, 1e-2], "seed": [0, 1, 2, 3, 4, 5]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seventy thousand rows of 8 x 8 pixels: four blocks of training rows and the rest of a fifth."""
+    made = tmp_path_factory.mktemp("rows")
+    write_folder(made, rows=75_000)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    import dask
+
+    with dask.config.set({"distributed.comm.timeouts.connect": f"{PATIENCE}s"}):
+        yield
+
+
+def of_lbfgs(**given: Any) -> Settings:
+    return Settings.for_features((), **{"solver": "lbfgs", "epochs": 12, "reg": 1e-5, **given})
+
+
+def weights(folder: Path, cluster: Connection | None = None, features: Any = (), **options: Any) -> bytes:
+    """What L-BFGS makes of a folder."""
+    settings = options.pop("settings", of_lbfgs())
+    elsewhere = partial(passes.ClusterBlocks, cluster) if cluster else None
+    model = fit(open_split(data_dir=folder), settings, features, elsewhere=elsewhere, **options)
+    return model.array.tobytes() + repr(model.receipt).encode()
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> bytes:
+    return weights(folder)
+
+
+def models() -> list[Settings]:
+    return sweep.grid(Settings.for_features((), epochs=1, val_size=1000), LISTS)
+
+
+def ranking(outcomes: Any) -> Any:
+    """What a sweep prints, whatever group is done first."""
+    latest = {model: sweep.Outcome(model) for model in models()}
+    latest.update({outcome.settings: outcome for group in outcomes for outcome in group})
+    return json.dumps([combination.as_json() for combination in sweep.ranked(list(latest.values()))])
+
+
+@pytest.fixture(scope="module")
+def expected_ranking(folder: Path) -> Any:
+    return ranking(sweep.sweep(open_split(data_dir=folder), models()))
+
+
+@contextmanager
+def joined(made: Cluster, said: Any = None) -> Iterator[Connection]:
+    with connected(made.address, said.append if said is not None else repr) as found:
+        yield found
+
+
+# The same bits ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", [(2,), (1, 1), (1, 1, 1, 1)], ids=str)
+def test_the_same_bits_from_any_workers_and_tasks_of_any_size(
+    folder: Path,
+    expected: bytes,
+    expected_ranking: Any,
+    tmp_path: Path,
+    layout: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    split = open_split(data_dir=folder)
+    with cluster(tmp_path / "dask", *layout) as made, joined(made) as found:
+        assert weights(folder, found) == expected
+        assert ranking(groups.sweep(found, split, models())) == expected_ranking
+        for size in (1, 2):
+            monkeypatch.setattr(passes.ClusterBlocks, "_fitting", lambda _, size=size: size)
+            assert weights(folder, found) == expected
+
+
+# Workers that come and go -------------------------------------------------------------------------------------------
+
+
+def at_epoch(number: int, act: Callable[[], object]) -> Callable[[Any], object]:
+    """An `on_epoch` that does something after one of them."""
+    return lambda entry: act() if entry.epoch == number else None
+
+
+def test_a_worker_that_is_killed_or_joins_changes_nothing(
+    folder: Path, expected: bytes, expected_ranking: Any, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    with cluster(tmp_path / "dask", 1, 1) as made, joined(made, said) as found:
+        until(lambda: len(found.workers(PATIENCE)) == 2, "both workers")
+        assert weights(folder, found, on_epoch=at_epoch(3, made.workers[0].kill)) == expected
+        assert weights(folder, found, on_epoch=at_epoch(3, made.worker)) == expected
+        until(lambda: len(found.workers(PATIENCE)) == 2, "the new worker")
+        outcomes: list[Any] = []
+        for group in groups.sweep(found, open_split(data_dir=folder), models()):
+            made.workers[1].kill()
+            outcomes.append(group)
+        assert ranking(outcomes) == expected_ranking
+    assert said == []
+
+
+def test_all_workers_are_killed_and_one_comes_back(
+    folder: Path, expected: bytes, expected_ranking: Any, tmp_path: Path
+) -> None:
+    with cluster(tmp_path / "dask", 1, 1) as made, joined(made) as found:
+
+        def all_but_a_new_one() -> None:
+            for process in made.workers:
+                process.kill()
+            made.worker()
+
+        assert weights(folder, found, on_epoch=at_epoch(3, all_but_a_new_one)) == expected
+        outcomes: list[Any] = []
+        for group in groups.sweep(found, open_split(data_dir=folder), models()):
+            if not outcomes:
+                all_but_a_new_one()
+            outcomes.append(group)
+        assert ranking(outcomes) == expected_ranking
+
+
+def test_all_workers_are_killed_and_none_comes_back(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "w.npy"
+    with cluster(tmp_path / "dask", 1, 1) as made, joined(made) as found:
+
+        def all_of_them() -> None:
+            for process in made.workers:
+                process.kill()
+            killed_at.append(time.monotonic())
+
+        killed_at: list[float] = []
+        said: list[str] = []
+        with pytest.raises(ClusterError, match="no worker that can be used"):
+            weights(
+                folder,
+                found,
+                out=out,
+                on_epoch=at_epoch(3, all_of_them),
+                notify=said.append,
+            )
+        assert time.monotonic() - killed_at[0] < PATIENCE + 5
+    assert len(said) == 1
+    assert "--resume goes on from epoch" in said[0]
+    whole = weights(folder, out=tmp_path / "whole.npy")
+    assert weights(folder, out=out, resume=True) == whole
+
+
+# Workers that would give other bits ---------------------------------------------------------------------------------
+
+
+def test_a_worker_with_another_blas_is_named_and_not_used(
+    folder: Path, expected: bytes, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    with cluster(tmp_path / "dask") as made, joined(made, said) as found:
+        made.worker(**OTHER_BLAS)
+        until(lambda: found.workers(PATIENCE), "the first worker")
+        (other,) = found.workers(PATIENCE)
+        made.worker()
+        assert weights(folder, found) == expected
+        assert len(said) == 1
+        assert said[0].startswith(f"worker not used: {other}: other version of blas: expected openblas ")
+        assert "Haswell" not in said[0].partition(", got ")[2]
+        assert weights(folder, found, on_epoch=at_epoch(2, lambda: made.worker(**OTHER_BLAS))) == expected
+        until(lambda: len(found.workers(PATIENCE)) == 3, "the late worker")
+        assert weights(folder, found) == expected
+        late = {line.split(": ")[1] for line in said} - {other}
+        assert len(late) == 1
+
+
+def test_only_workers_with_another_version_or_no_data(folder: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    with cluster(tmp_path / "dask") as made, joined(made, said) as found:
+        made.worker(**OTHER_BLAS)
+        with pytest.raises(
+            ClusterError, match=r"no worker that can be used: tcp://.*: got tcp://.*: other version of blas"
+        ):
+            weights(folder, found)
+    assert len(said) == 1
+
+
+def test_other_data_at_the_same_place_is_not_used(tmp_path: Path) -> None:
+    write_folder(tmp_path / "rows", rows=300)
+    split = open_split(data_dir=tmp_path / "rows")
+    for file in (tmp_path / "rows").iterdir():  # a mapped file keeps its content if another takes its name
+        file.unlink()
+    write_folder(tmp_path / "rows", rows=300, seed=1)
+    other_data = pytest.raises(ClusterError, match="other data in train-images-idx3-ubyte: expected SHA-256")
+    with cluster(tmp_path / "dask", 1) as made, joined(made) as found, other_data:
+        fit(split, of_lbfgs(), elsewhere=partial(passes.ClusterBlocks, found))
