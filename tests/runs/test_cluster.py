@@ -27,7 +27,7 @@ PATIENCE = 6
 PATIENT: Any = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": f"{PATIENCE}s"}
 #: Another kernel than that of the tests, which any processor has.
 OTHER_BLAS: Any = {"OPENBLAS_CORETYPE": "Prescott"}
-LISTS = {"lr": [0.01, 0.1, 0.5], "reg": [0.0, 1e-4, 1e-2], "seed": [0, 1, 2, 3, 4, 5]}
+LISTS: Any = {"lr": [0.01, 0.1, 0.5], "reg": [0.0, 1e-4, 1e-2], "seed": [0, 1, 2, 3, 4, 5]}
 
 
 @pytest.fixture(scope="module")
