@@ -114,9 +114,11 @@ class Proxy:
     def __init__(self, address: str) -> None:
         self._target = int(address.rpartition(":")[2])
         self.received = self.sent = 0
+        self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._threads = [threading.Thread(target=self._serve, daemon=True)]
+        self._threads[0].start()
 
     def _serve(self) -> None:
         while True:
@@ -125,20 +127,32 @@ class Proxy:
             except OSError:
                 return
             theirs = socket.create_connection(("127.0.0.1", self._target))
-            for number, (source, target) in enumerate(((ours, theirs), (theirs, ours))):
-                threading.Thread(target=self._pass, args=(source, target, number), daemon=True).start()
+            self._sockets += [ours, theirs]
+            for source, target in ((ours, theirs), (theirs, ours)):
+                thread = threading.Thread(target=self._pass, args=(source, target), daemon=True)
+                self._threads.append(thread)
+                thread.start()
 
-    def _pass(self, source: socket.socket, target: socket.socket, number: int) -> None:
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
                 target.sendall(data)
-                if number:
-                    self.sent += len(data)
-                else:
+                if target.getpeername()[1] == self._target:
                     self.received += len(data)
-        for side in (source, target):
-            with suppress(OSError):
-                side.shutdown(socket.SHUT_RDWR)
+                else:
+                    self.sent += len(data)
+        _end(source, target)
 
     def close(self) -> None:
-        self._listener.close()
+        """Cut all connections."""
+        _end(self._listener, *self._sockets)
+        for thread in self._threads:
+            thread.join(10)
+        for each in (self._listener, *self._sockets):
+            each.close()
+
+
+def _end(*sockets: socket.socket) -> None:
+    for each in sockets:
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)

@@ -67,9 +67,9 @@ def models() -> list[Settings]:
     return sweep.grid(Settings.for_features((), epochs=1, val_size=1000), LISTS)
 
 
-def ranking(outcomes: Any) -> Any:
+def ranking(outcomes: Any, of: list[Settings] | None = None) -> Any:
     """What a sweep prints, whatever group is done first."""
-    latest = {model: sweep.Outcome(model) for model in models()}
+    latest = {model: sweep.Outcome(model) for model in of or models()}
     latest.update({outcome.settings: outcome for group in outcomes for outcome in group})
     return json.dumps([combination.as_json() for combination in sweep.ranked(list(latest.values()))])
 
@@ -88,22 +88,53 @@ def joined(made: Cluster, said: Any = None) -> Iterator[Connection]:
 # The same bits ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layout", [(2,), (1, 1), (1, 1, 1, 1)], ids=str)
-def test_the_same_bits_from_any_workers_and_tasks_of_any_size(
-    folder: Path,
-    expected: bytes,
-    expected_ranking: Any,
-    tmp_path: Path,
-    layout: Any,
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_same_bits_from_tasks_of_any_size(
+    folder: Path, expected: bytes, expected_ranking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    split = open_split(data_dir=folder)
-    with cluster(tmp_path / "dask", *layout) as made, joined(made) as found:
+    with cluster(tmp_path / "dask", 1, 1) as made, joined(made) as found:
         assert weights(folder, found) == expected
-        assert ranking(groups.sweep(found, split, models())) == expected_ranking
-        for size in (1, 2):
+        assert ranking(groups.sweep(found, open_split(data_dir=folder), models())) == expected_ranking
+        for size in (1, 2, 4, 8):
             monkeypatch.setattr(passes.ClusterBlocks, "_fitting", lambda _, size=size: size)
-            assert weights(folder, found) == expected
+            assert weights(folder, found, settings=of_lbfgs(epochs=4)) == weights(
+                folder, settings=of_lbfgs(epochs=4)
+            )
+
+
+@pytest.mark.full
+def test_the_same_bits_of_mnist_from_any_workers(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = open_split("mnist", cache_dir=cache)
+    settings, chain = of_lbfgs(epochs=8), ("deskew", "directions")
+    one_by_one = sweep.grid(
+        Settings.for_features((), epochs=1, val_size=5000),
+        {"lr": [2.0**-n for n in range(16)], "reg": [10.0**-n for n in range(8)]},
+    )
+    alone = fit(split, settings), fit(split, settings, chain)
+    ranked = ranking(sweep.sweep(split, one_by_one), one_by_one)
+    with cluster(tmp_path / "dask", MNIST_SOFTMAX_CACHE_DIR=cache) as made, joined(made) as found:
+        elsewhere = partial(passes.ClusterBlocks, found)
+        for layout, size in (((2,), None), ((1, 1), 1), ((1, 1, 1, 1), 2)):
+            for old in made.workers:
+                old.kill()
+            for threads in layout:
+                made.worker(threads=threads)
+            until(
+                lambda layout=layout: sorted(found.workers(PATIENCE).values()) == sorted(layout),
+                "the workers",
+            )
+            monkeypatch.undo()
+            if size:
+                monkeypatch.setattr(passes.ClusterBlocks, "_fitting", lambda _, size=size: size)
+            together = fit(split, settings, elsewhere=elsewhere)
+            assert (together.array.tobytes(), together.receipt) == (
+                alone[0].array.tobytes(),
+                alone[0].receipt,
+            )
+            assert ranking(groups.sweep(found, split, one_by_one), one_by_one) == ranked
+        together = fit(split, settings, chain, elsewhere=elsewhere)
+        assert (together.array.tobytes(), together.receipt) == (alone[1].array.tobytes(), alone[1].receipt)
 
 
 # Workers that come and go -------------------------------------------------------------------------------------------

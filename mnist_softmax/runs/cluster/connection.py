@@ -2,12 +2,16 @@
 
 import ipaddress
 import logging
+import os
 import re
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from mnist_softmax.errors import ClusterError, UsageError, require
@@ -78,23 +82,46 @@ def connected(
     import dask
     from distributed import Client
 
-    for name in ("distributed", "tornado", "asyncio"):  # what they log takes many lines
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    warnings.filterwarnings("ignore", module="distributed")
+    _silence()
     patience = float(dask.utils.parse_timedelta(dask.config.get("distributed.comm.timeouts.connect")))
     if address == LOCAL:
         with _local(cache_dir) as cluster, _closing(Client(cluster, set_as_default=False)) as client:
             yield Connection(client, address, patience, notify)
         return
     _check(address, notify)
-    try:
-        client = Client(address, timeout=patience, set_as_default=False)
-    except OSError as error:
-        raise _silent(address, patience) from error
-    except (ValueError, TypeError, RuntimeError, ImportError) as error:
-        raise UsageError("cannot connect", address, got=error) from error
-    with _closing(client):
+    with _closing(_client(address, patience)) as client:
         yield Connection(client, address, patience, notify)
+
+
+def _client(address: str, patience: float) -> Any:
+    """A client of a scheduler; it is made in a thread, as for a frozen scheduler Dask waits for ever."""
+    from distributed import Client
+
+    made: SimpleQueue[Any] = SimpleQueue()
+
+    def make() -> None:
+        try:
+            made.put(Client(address, timeout=patience, set_as_default=False))
+        except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
+            made.put(error)
+
+    threading.Thread(target=make, daemon=True).start()
+    client: Any = TimeoutError()
+    with suppress(Empty):
+        client = made.get(timeout=patience + _CLOSE_SECONDS)
+    if isinstance(client, OSError):
+        raise _silent(address, patience) from client
+    if isinstance(client, Exception):
+        raise UsageError("cannot connect", address, got=client) from client
+    return client
+
+
+def _silence() -> None:
+    """Say nothing of what Dask and its libraries log or warn of, many lines each."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.split(".")[0] in {"distributed", "tornado", "asyncio"}:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module="distributed")
 
 
 def lost_errors() -> tuple[type[Exception], ...]:
@@ -133,12 +160,13 @@ def _silent(address: str, patience: float) -> ClusterError:
 
 
 @contextmanager
-def _closing(client: Any) -> Iterator[Any]:
+def _closing(opened: Any) -> Iterator[Any]:
+    """Close a client or a cluster after a block, within a second."""
     try:
-        yield client
+        yield opened
     finally:
         with suppress(Exception):  # whatever it is, the work is done or given up
-            client.close(timeout=_CLOSE_SECONDS)
+            opened.close(timeout=_CLOSE_SECONDS)
 
 
 @contextmanager
@@ -146,16 +174,51 @@ def _local(cache_dir: Path | None) -> Iterator[Any]:
     """A cluster on this machine, which ends with the block."""
     from distributed import LocalCluster
 
-    cluster = LocalCluster(
-        n_workers=cores(),
-        threads_per_worker=1,
-        dashboard_address=None,
-        memory_limit=0,  # pages of mapped files would count
-        silence_logs=logging.CRITICAL + 1,
-        env={CACHE_VARIABLE: str(cache_dir.absolute())} if cache_dir else {},
-    )
-    try:
+    # The tracker of its processes' resources warns when a signal ends this one.
+    with _environment("PYTHONWARNINGS", "ignore"), _deaf_children():
+        try:
+            cluster = LocalCluster(
+                n_workers=cores(),
+                threads_per_worker=1,
+                dashboard_address=None,
+                memory_limit=0,  # pages of mapped files would count
+                silence_logs=logging.CRITICAL + 1,
+                env={CACHE_VARIABLE: str(cache_dir.absolute())} if cache_dir else {},
+            )
+        except (OSError, RuntimeError) as error:
+            raise ClusterError("cannot start workers on this machine", got=error) from error
+    with _closing(cluster):
         yield cluster
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Set a variable for the processes that a block starts."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
     finally:
-        with suppress(Exception):
-            cluster.close(timeout=_CLOSE_SECONDS)
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Have processes that a block starts, then or later, not get the terminal's SIGINT: they end with us.
+
+    They inherit what is blocked from the thread that starts them, and that from the one that started it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # its start lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

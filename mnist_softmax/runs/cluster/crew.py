@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from secrets import token_urlsafe
 from typing import Any, TypeAlias
 
 from mnist_softmax.errors import ClusterError
@@ -38,11 +39,13 @@ class Hand:
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Have one task computed; returns its future."""
-        return self.client.submit(function, *arguments, **self._where)
+        (key,) = _keys(function, 1)
+        return self.client.submit(function, *arguments, key=key, **self._where)
 
     def map(self, function: Callable[..., Any], *arguments: Sequence[Any], shared: Any) -> list[Any]:
         """Have a task computed for each element of `arguments`; `shared` is the future of a last argument."""
-        futures: list[Any] = self.client.map(function, *arguments, shared=shared, **self._where)
+        keys = _keys(function, len(arguments[0]))
+        futures: list[Any] = self.client.map(function, *arguments, shared=shared, key=keys, **self._where)
         return futures
 
     def report(self, future: Any, rows: int) -> None:
@@ -62,6 +65,11 @@ Unit = Callable[[Hand], Any]
 class _Running:
     crew: frozenset[str]
     future: Any
+
+
+def _keys(function: Callable[..., Any], count: int) -> list[str]:
+    """Names of tasks that nobody else has; Dask's own are longer, and each is sent ten times."""
+    return [f"{function.__name__.strip('_')}-{token_urlsafe(9)}" for _ in range(count)]
 
 
 class UnfitError(Exception):

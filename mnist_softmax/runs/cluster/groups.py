@@ -1,5 +1,7 @@
 """A sweep whose groups of models are trained by the workers of a cluster."""
 
+import pickle
+import zlib
 from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Any
@@ -30,17 +32,19 @@ def sweep(
     """
     groups = groups_of(split, models)
     job = Job.of(split, check_features(features))
-
-    def unit(group: Sequence[Settings], hand: Hand) -> Any:
-        return hand.submit(_train, job, group)
-
     passes = [group[0].row_passes(len(split.labels)) * len(group) for group in groups]
-    for number, outcomes in crew(connection, job).results([partial(unit, group) for group in groups]):
+    for number, outcomes in crew(connection, job).results([partial(_unit, job, group) for group in groups]):
         on_rows(passes[number])
         yield [Outcome(settings, *of_one) for settings, of_one in zip(groups[number], outcomes, strict=True)]
 
 
-def _train(job: Job, group: Sequence[Settings]) -> list[tuple[Any, ...]]:
+def _unit(job: Job, group: Sequence[Settings], hand: Hand) -> Any:
+    # Names and digits pack well, and what a task brings passes through the scheduler twice.
+    return hand.submit(_train, zlib.compress(pickle.dumps((job, group))))
+
+
+def _train(packed: bytes) -> list[tuple[Any, ...]]:
+    job, group = pickle.loads(zlib.decompress(packed))  # noqa: S301  # Dask has unpickled it before
     return run(job, _last, group)
 
 
