@@ -105,11 +105,16 @@ class Crew:
     _look_at: float = 0.0
     _heard_at: float = 0.0  # when the scheduler last answered
     _present_at: float = 0.0  # when there was last a worker to hope for
+    _all_until: float = 0.0  # how long to wait for those who have not answered
+    _said: bool = False
 
     def threads(self) -> int:
-        """How many tasks can run at once; waits for the first fit worker, and raises as `results` does."""
+        """How many tasks can run at once; raises as `results` does.
+
+        It waits for a fit worker, and at first, as long as the patience, for the answers of all.
+        """
         self._begin()
-        while not self._fit:
+        while not self._fit or (self._asked and time.monotonic() < self._all_until):
             self._look()
             self._next_event()
         return sum(self._fit.values())
@@ -155,7 +160,8 @@ class Crew:
                 yield what, result
 
     def _begin(self) -> None:
-        self._heard_at = self._present_at = time.monotonic()
+        now = self._heard_at = self._present_at = time.monotonic()
+        self._all_until = self._all_until or now + self.connection.patience
 
     def _hand_out(self, number: int, unit: Unit) -> _Running:
         hand = Hand(self.connection.client, frozenset(self._fit), self._events)
@@ -179,6 +185,11 @@ class Crew:
         self._fit = {address: there[address] for address in self._fit}
         if self._fit or self._asked:
             self._present_at = now
+            if not self._fit and now > self._all_until and not self._said:
+                self._said = True
+                self.connection.notify(
+                    f"no worker has answered so far: {len(self._asked)} are busy or read the data"
+                )
         elif now > self._present_at + self.connection.patience:
             reasons = "; ".join(f"{address}: {reason}" for address, reason in self._refused.items())
             raise ClusterError(
