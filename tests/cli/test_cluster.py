@@ -154,7 +154,7 @@ def test_a_frozen_scheduler_is_not_waited_for(process: Program, rows: Path, tmp_
     assert (done.code, done.out) == (5, "")
     assert done.err == (
         f"mnist-softmax: error: no answer from the scheduler: {made.address}: got silence for {PATIENCE} s; "
-        "start one with `dask scheduler`, or check the address\n"
+        "start one with `dask scheduler`, or check the address and its tcp:// or tls://\n"
     )
 
 

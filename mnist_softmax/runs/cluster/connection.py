@@ -8,10 +8,10 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from mnist_softmax.errors import ClusterError, UsageError, require
@@ -23,6 +23,8 @@ LOCAL = "local"
 CACHE_VARIABLE = "MNIST_SOFTMAX_CACHE_DIR"
 #: How long the end waits for the scheduler. A signal leaves the program little more.
 _CLOSE_SECONDS = 1.0
+#: How long for the end of a cluster of ours. If it takes longer, Dask waits for another ten at exit, in vain.
+_CLOSE_LOCAL_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Connection:
         try:
             found: dict[str, int] = self.client.nthreads(callback_timeout=within)
         except OSError as error:  # TimeoutError is one
-            raise _silent(self.address, self.patience) from error
+            raise _silent(self.address, self.patience, error) from error
         return found
 
 
@@ -75,15 +77,14 @@ def connected(
 
     Raises
     ------
-    UsageError : the extra is not installed, the address is none, or Dask has no certificates for ``tls://``.
+    UsageError : the extra is not installed, the address is none, or Dask's configuration is wrong, such as
+        one without certificates for ``tls://``.
     ClusterError : no scheduler answers.
     """
-    require("distributed", "Dask", "cluster")
-    import dask
+    patience = _patience()
     from distributed import Client
 
     _silence()
-    patience = float(dask.utils.parse_timedelta(dask.config.get("distributed.comm.timeouts.connect")))
     if address == LOCAL:
         with _local(cache_dir) as cluster, _closing(Client(cluster, set_as_default=False)) as client:
             yield Connection(client, address, patience, notify)
@@ -93,27 +94,41 @@ def connected(
         yield Connection(client, address, patience, notify)
 
 
+def _patience() -> float:
+    """Seconds to wait, as Dask is configured."""
+    try:
+        require("distributed", "Dask", "cluster")
+        import dask
+
+        return float(dask.utils.parse_timedelta(dask.config.get("distributed.comm.timeouts.connect")))
+    except (ValueError, TypeError, KeyError) as error:  # a file that is no YAML, a time that is none
+        raise UsageError("wrong configuration of Dask", got=error) from error
+
+
 def _client(address: str, patience: float) -> Any:
-    """A client of a scheduler; it is made in a thread, as for a frozen scheduler Dask waits for ever."""
+    """A client that is connected.
+
+    This takes a thread, since Dask waits without end for the first word of what listens at the address.
+    """
     from distributed import Client
 
-    made: SimpleQueue[Any] = SimpleQueue()
+    connected: Future[Any] = Future()
 
-    def make() -> None:
+    def connect() -> None:
         try:
-            made.put(Client(address, timeout=patience, set_as_default=False))
-        except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
-            made.put(error)
+            connected.set_result(Client(address, timeout=patience, set_as_default=False))
+        except Exception as error:  # noqa: BLE001  # what listens there may be anything, and say anything
+            connected.set_exception(error)
 
-    threading.Thread(target=make, daemon=True).start()
-    client: Any = TimeoutError()
-    with suppress(Empty):
-        client = made.get(timeout=patience + _CLOSE_SECONDS)
-    if isinstance(client, OSError):
-        raise _silent(address, patience) from client
-    if isinstance(client, Exception):
-        raise UsageError("cannot connect", address, got=client) from client
-    return client
+    threading.Thread(target=connect, daemon=True).start()
+    try:
+        return connected.result(timeout=patience + _CLOSE_SECONDS)
+    except (TypeError, RuntimeError, ImportError) as error:  # no certificates, encryption required, versions
+        raise UsageError("cannot connect", address, got=error) from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # those of Dask have none
+            raise UsageError("cannot read the certificates of Dask's configuration", got=error) from error
+        raise _silent(address, patience, error) from error
 
 
 def _silence() -> None:
@@ -135,8 +150,8 @@ def lost_errors() -> tuple[type[Exception], ...]:
 
 def _check(address: str, notify: Callable[[str], object]) -> None:
     """Refuse what is no address, and warn of one that anybody can use."""
-    match = re.fullmatch(r"(?:(\w+)://)?(?:\[([\da-fA-F:.]+)\]|([\w.-]+)):(\d+)", address)
-    if not match or match[1] not in (None, "tcp", "tls"):
+    match = re.fullmatch(r"(?:(\w+)://)?(?:\[([\da-fA-F:.]+)\]|([\w.-]+)):([0-9]+)", address)
+    if not match or match[1] not in (None, "tcp", "tls") or not 0 < int(match[4][:6]) < 1 << 16:
         expected = f"tcp://HOST:PORT, tls://HOST:PORT or {LOCAL}"
         raise UsageError("wrong address of a cluster", address, expected=expected)
     if match[1] != "tls" and not _is_loopback(match[2] or match[3]):
@@ -152,21 +167,23 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost"
 
 
-def _silent(address: str, patience: float) -> ClusterError:
-    remedy = "start one with `dask scheduler`, or check the address"
-    return ClusterError(
-        "no answer from the scheduler", address, got=f"silence for {patience:g} s", remedy=remedy
-    )
+def _silent(address: str, patience: float, error: BaseException) -> ClusterError:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    silence = isinstance(error, TimeoutError) or not str(error)
+    got = f"silence for {patience:g} s" if silence else error
+    remedy = "start one with `dask scheduler`, or check the address and its tcp:// or tls://"
+    return ClusterError("no answer from the scheduler", address, got=got, remedy=remedy)
 
 
 @contextmanager
-def _closing(opened: Any) -> Iterator[Any]:
-    """Close a client or a cluster after a block, within a second."""
+def _closing(opened: Any, seconds: float = _CLOSE_SECONDS) -> Iterator[Any]:
+    """Close a client or a cluster after a block, within some seconds."""
     try:
         yield opened
     finally:
         with suppress(Exception):  # whatever it is, the work is done or given up
-            opened.close(timeout=_CLOSE_SECONDS)
+            opened.close(timeout=seconds)
 
 
 @contextmanager
@@ -187,7 +204,7 @@ def _local(cache_dir: Path | None) -> Iterator[Any]:
             )
         except (OSError, RuntimeError) as error:
             raise ClusterError("cannot start workers on this machine", got=error) from error
-    with _closing(cluster):
+    with _closing(cluster, _CLOSE_LOCAL_SECONDS):
         yield cluster
 
 
