@@ -99,7 +99,7 @@ def compare_passes(
     with ExitStack() as stack:
         places = [None, *(stack.enter_context(workers(scratch, layout)) for layout in layouts)]
         for place in places:
-            seconds_a_pass(split, 2, place)
+            seconds_a_pass(split, 1, place)
         times = [[seconds_a_pass(split, passes, place) for place in places] for _ in range(turns)]
     for n, layout in enumerate(layouts, 1):
         what, rows = f"{len(split.labels):,} rows, {len(layout)} x {layout[0]}", len(split.labels)
@@ -226,10 +226,9 @@ def main() -> None:
         if "sweep" in given.only:
             compare_sweeps(given.mnist, scratch, turns=3)
         if "million" in given.only:
-            compare_passes(copies(18), scratch, [TWO, ONE], passes=3, turns=3)
             compare_trainings(copies(18), scratch, epochs=30, turns=3)
         if "large" in given.only:
-            compare_passes(copies(135), scratch, [TWO], passes=3, turns=3)
+            compare_passes(copies(135), scratch, [TWO], passes=3, turns=2)
             compare_trainings(copies(135), scratch, epochs=3, turns=1)
         if "rounds" in given.only:
             show_empty_rounds(scratch, turns=5)
