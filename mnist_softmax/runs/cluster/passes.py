@@ -16,8 +16,8 @@ from mnist_softmax.runs.cluster.worker import Job, Opened, crew, run
 from mnist_softmax.settings import Settings
 from mnist_softmax.training.blocks import BLOCK_ROWS, Blocks, Part, folded, quietly
 
-#: Tasks for each thread, so that a slower one has fewer.
-_TASKS_A_THREAD = 4
+#: Tasks of a sum: for each thread, so that a slower one has fewer; in all, as the scheduler has to keep up.
+_TASKS_A_THREAD, _MOST_TASKS = 8, 1024
 #: How many sums a task adds.
 _FOLDED = 16
 
@@ -41,8 +41,7 @@ class ClusterBlocks(Blocks):
     stored : the features of the split, for what is computed here.
     rows : those that `settings` draw from the split.
     settings : its `val_size` is filled in.
-    blocks_per_task : a power of 2; None for four tasks for each thread of the workers. It affects only the
-        speed.
+    blocks_per_task : a power of 2; None for what fits the threads of the workers. It affects only the speed.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class ClusterBlocks(Blocks):
     def _fitting(self) -> int:
         """Blocks of a task: a power of 2, so that each task is a branch of the tree."""
         blocks = -(-len(self.rows) // BLOCK_ROWS)
-        wanted = -(-blocks // (_TASKS_A_THREAD * self._crew.threads()))
+        wanted = -(-blocks // min(_TASKS_A_THREAD * self._crew.threads(), _MOST_TASKS))
         return 1 << (wanted - 1).bit_length()
 
 
