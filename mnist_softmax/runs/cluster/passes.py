@@ -69,7 +69,10 @@ class ClusterBlocks(Blocks):
 
         def unit(hand: Hand) -> Any:
             shared = hand.submit(_kept, round_)
-            parts = hand.map(_part, starts, [start + size for start in starts], shared=shared)
+            # Dask gives a task to a worker that has what it needs: at first to the one with `shared` alone.
+            seats = [hand.submit(_seat, number) for number in range(min(len(hand.crew), len(starts)))]
+            seat_of = [seats[number % len(seats)] for number in range(len(starts))]
+            parts = hand.map(_part, starts, [start + size for start in starts], seat_of, shared=shared)
             for start, part in zip(starts, parts, strict=True):
                 hand.report(part, min(size, len(self.rows) - start))
             while len(parts) > 1:
@@ -92,7 +95,12 @@ def _kept(round_: _Round) -> _Round:
     return round_
 
 
-def _part(start: int, stop: int, shared: _Round) -> Any:
+def _seat(number: int) -> int:
+    """Nothing but a place: Dask spreads these over the workers, and parts that need one go where it is."""
+    return number
+
+
+def _part(start: int, stop: int, _: int, shared: _Round) -> Any:
     return run(shared.job, _sum, shared, start, stop)
 
 
