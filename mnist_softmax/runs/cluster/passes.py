@@ -59,6 +59,7 @@ class ClusterBlocks(Blocks):
         self._job = Job.of(split, features)
         self._crew = crew(connection, self._job)
         self._settings, self._blocks_per_task = settings, blocks_per_task
+        self._seats: tuple[frozenset[str], list[Any]] = (frozenset(), [])
 
     def total(self, of_block: Callable[..., Part], *arguments: Any, on_rows: OnRows = lambda _: None) -> Part:
         """See `Blocks.total`; raises ClusterError as `Crew.results` does."""
@@ -69,10 +70,14 @@ class ClusterBlocks(Blocks):
 
         def unit(hand: Hand) -> Any:
             shared = hand.submit(_kept, round_)
-            # Dask gives a task to a worker that has what it needs: at first to the one with `shared` alone.
-            seats = [hand.submit(_seat, number) for number in range(min(len(hand.crew), len(starts)))]
-            seat_of = [seats[number % len(seats)] for number in range(len(starts))]
-            parts = hand.map(_part, starts, [start + size for start in starts], seat_of, shared=shared)
+            seats = self._seats_of(hand)
+            parts = hand.map(
+                _part,
+                starts,
+                [start + size for start in starts],
+                [seats[number % len(seats)] for number in range(len(starts))],
+                shared=shared,
+            )
             for start, part in zip(starts, parts, strict=True):
                 hand.report(part, min(size, len(self.rows) - start))
             while len(parts) > 1:
@@ -83,6 +88,18 @@ class ClusterBlocks(Blocks):
         ((_, total),) = self._crew.results([unit], on_rows)
         result: Part = total
         return result
+
+    def _seats_of(self, hand: Hand) -> list[Any]:
+        """A future for each worker, which Dask spreads over them, and keeps there from round to round.
+
+        It gives a task to a worker that has what the task needs, which at first is only the one that has the
+        round. A part needs a seat, too.
+        """
+        crew, seats = self._seats
+        if crew != hand.crew:
+            seats = [hand.submit(_seat, number) for number in range(len(hand.crew))]
+            self._seats = hand.crew, seats
+        return seats
 
     def _fitting(self) -> int:
         """Blocks of a task: a power of 2, so that each task is a branch of the tree."""
@@ -96,7 +113,7 @@ def _kept(round_: _Round) -> _Round:
 
 
 def _seat(number: int) -> int:
-    """Nothing but a place: Dask spreads these over the workers, and parts that need one go where it is."""
+    """Nothing but a place."""
     return number
 
 
