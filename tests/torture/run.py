@@ -37,6 +37,7 @@ NAMES = (
     "containers",
     "writers",
     "commands",
+    "cluster",
 )
 #: Those that TORTURE_DATA, a folder with the four MNIST files, makes sense for.
 ON_FULL_MNIST = ("processes", "network")

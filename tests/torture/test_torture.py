@@ -1,7 +1,8 @@
 """The short form of ``make torture``: the same rows with small counts.
 
-Three rows have none: the faults of servers are in test_download.py on a faster clock, a run resumed after a kill is
-in `kills` and test_train.py, a full disk needs a mount. Rows whose tools this system lacks are not collected.
+Four rows have none: the faults of servers are in test_download.py on a faster clock, a run resumed after a kill is
+in `kills` and test_train.py, a full disk needs a mount, a round on a cluster takes half a minute, and test_cluster.py
+has each of its faults. Rows whose tools this system lacks are not collected.
 """
 
 import os
