@@ -241,6 +241,18 @@ def test_only_workers_with_another_version_or_no_data(folder: Path, tmp_path: Pa
     assert len(said) == 1
 
 
+def test_a_worker_without_the_package_is_named_and_lives_on(folder: Path, tmp_path: Path) -> None:
+    package = tmp_path / "elsewhere" / "mnist_softmax"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ModuleNotFoundError('no\\nsuch package')")
+    with cluster(tmp_path / "dask") as made, joined(made) as found:
+        of_somebody_else = made.worker(PYTHONPATH=package.parent)
+        until(lambda: found.workers(PATIENCE), "the worker")
+        with pytest.raises(ClusterError, match=r"got tcp://.*: ModuleNotFoundError: no such package$"):
+            weights(folder, found)
+        assert of_somebody_else.popen.poll() is None
+
+
 def test_other_data_at_the_same_place_is_not_used(tmp_path: Path) -> None:
     write_folder(tmp_path / "rows", rows=300)
     split = open_split(data_dir=tmp_path / "rows")

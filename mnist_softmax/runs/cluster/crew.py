@@ -220,7 +220,8 @@ class Crew:
             elif future.status == "error":
                 error = future.exception()
                 known = isinstance(error, UnfitError)
-                self._refuse(address, error.reason if known else f"{type(error).__name__}: {error}")
+                words = error.reason if known else f"{type(error).__name__}: {error}"
+                self._refuse(address, " ".join(words.split()))
         return event  # one whose answer was lost is asked again
 
     def _refuse(self, address: str, reason: str) -> None:

@@ -1,6 +1,7 @@
 """What runs on a worker: it opens the data by itself, and computes only with our versions and our data."""
 
 import os
+import pickle
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from mnist_softmax.errors import MnistSoftmaxError
 from mnist_softmax.features.prepare import prepare
 from mnist_softmax.records.receipt import versions
 from mnist_softmax.runs.cluster.connection import CACHE_VARIABLE, Connection
-from mnist_softmax.runs.cluster.crew import Crew, UnfitError
+from mnist_softmax.runs.cluster.crew import Crew, Hand, UnfitError
 
 Result = TypeVar("Result")
 
@@ -61,7 +62,12 @@ class Opened:
 
 def crew(connection: Connection, job: Job) -> Crew:
     """The workers that can contribute to a job."""
-    return Crew(connection, lambda hand: hand.submit(_ready, job))
+
+    def check(hand: Hand) -> Any:
+        # A worker ends itself where it is sent what it cannot unpickle: let it try within a task, at first.
+        return hand.submit(_ready, job, hand.submit(pickle.loads, pickle.dumps((_ready, job))))
+
+    return Crew(connection, check)
 
 
 def run(job: Job, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -83,7 +89,7 @@ def run(job: Job, function: Callable[..., Result], *arguments: Any) -> Result:
     return result
 
 
-def _ready(job: Job) -> None:
+def _ready(job: Job, _: object) -> None:
     """Check that this worker can contribute; raises as `run` does."""
     run(job, lambda _: None)
 
