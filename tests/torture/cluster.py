@@ -246,7 +246,7 @@ def figure(tally: Tally) -> str:
 
 ROW = Row(
     "a Dask cluster that falls apart and comes back",
-    30,
+    24,
     run,
     figure,
     "real schedulers, workers and programs on loopback: `train --solver lbfgs --resume` and `sweep --json` on "
