@@ -9,7 +9,7 @@ quickstart: .venv/runtime  ## get MNIST (or the built-in sample), train, evaluat
 test: .venv/test  ## run the tests; MNIST_SOFTMAX_TEST_DATA=DIR adds those on full MNIST
 	$(BIN)/python -m pytest -n 2
 
-torture: .venv/dev  ## inject faults for three quarters of an hour (Linux, root, strace); DATA=DIR adds rounds on full MNIST
+torture: .venv/dev  ## inject faults for an hour (Linux, root, strace); DATA=DIR adds rounds on full MNIST
 	$(BIN)/python -m pytest -n 2 -m long
 	$(BIN)/python tests/torture/run.py
 ifdef DATA
