@@ -31,7 +31,7 @@ complete commands, options, datasets and files.
 | 2 | wrong usage or configuration; a file or folder that does not exist; an extra that is missing |
 | 3 | no mirror delivered, or offline and not cached |
 | 4 | the data is wrong: hash, IDX header, counts, labels, a picture that cannot be read |
-| 5 | local trouble: no space, no permission, no memory, no thread, a lock, stdout closed or full, a cluster gone |
+| 5 | local trouble: no space, permission, memory or thread, a lock, stdout closed or full, a cluster gone |
 | 6 | the weights, receipt or checkpoint is wrong or does not match |
 | 7 | a quality gate was missed, weights were not reproduced, a check failed, or training diverged |
 | 130, 143, 141 | SIGINT, SIGTERM, broken pipe: the signal itself ends the process |

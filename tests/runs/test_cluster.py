@@ -241,16 +241,33 @@ def test_only_workers_with_another_version_or_no_data(folder: Path, tmp_path: Pa
     assert len(said) == 1
 
 
-def test_a_worker_without_the_package_is_named_and_lives_on(folder: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def without_us(tmp_path: Path) -> Path:
+    """A path for Python on which this package cannot be imported."""
     package = tmp_path / "elsewhere" / "mnist_softmax"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise ModuleNotFoundError('no\\nsuch package')")
+    return package.parent
+
+
+def test_a_worker_without_the_package_is_named_and_lives_on(
+    folder: Path, tmp_path: Path, without_us: Path
+) -> None:
     with cluster(tmp_path / "dask") as made, joined(made) as found:
-        of_somebody_else = made.worker(PYTHONPATH=package.parent)
+        of_somebody_else = made.worker(PYTHONPATH=without_us)
         until(lambda: found.workers(PATIENCE), "the worker")
         with pytest.raises(ClusterError, match=r"got tcp://.*: ModuleNotFoundError: no such package$"):
             weights(folder, found)
         assert of_somebody_else.popen.poll() is None
+
+
+def test_a_scheduler_without_the_package_is_named(folder: Path, tmp_path: Path, without_us: Path) -> None:
+    with cluster(tmp_path / "dask", PYTHONPATH=without_us) as made, joined(made) as found:
+        made.worker(PYTHONPATH="")
+        with pytest.raises(
+            ClusterError, match="the scheduler does not know the tasks of this program: tcp://"
+        ):
+            weights(folder, found)
 
 
 def test_other_data_at_the_same_place_is_not_used(tmp_path: Path) -> None:

@@ -187,9 +187,7 @@ class Crew:
             self._present_at = now
             if not self._fit and now > self._all_until and not self._said:
                 self._said = True
-                self.connection.notify(
-                    f"no worker has answered so far: {len(self._asked)} are busy or read the data"
-                )
+                self.connection.notify("no worker has answered so far: they are busy, or read the data")
         elif now > self._present_at + self.connection.patience:
             reasons = "; ".join(f"{address}: {reason}" for address, reason in self._refused.items())
             raise ClusterError(
@@ -219,8 +217,13 @@ class Crew:
                 self._look_at = 0.0  # which counts its threads
             elif future.status == "error":
                 error = future.exception()
-                known = isinstance(error, UnfitError)
-                words = error.reason if known else f"{type(error).__name__}: {error}"
+                if "deserialization of the task graph" in str(error):  # Dask's words, whatever the worker is
+                    raise ClusterError(
+                        "the scheduler does not know the tasks of this program",
+                        self.connection.address,
+                        remedy="install the same mnist-softmax there",
+                    )
+                words = error.reason if isinstance(error, UnfitError) else f"{type(error).__name__}: {error}"
                 self._refuse(address, " ".join(words.split()))
         return event  # one whose answer was lost is asked again
 

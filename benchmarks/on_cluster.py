@@ -1,6 +1,6 @@
 """`--solver lbfgs` and `sweep` on a Dask cluster on loopback beside the same on this machine; prints tables.
 
-`cluster.py --mnist DIR` starts schedulers and workers, and writes 1.08 and 8.1 million rows as `large.py`
+`on_cluster.py --mnist DIR` starts schedulers and workers, and writes 1.08 and 8.1 million rows as `large.py`
 does, into a folder that is removed afterwards. What is compared takes turns; a ratio is taken within a turn.
 Whole commands get new workers each time, so that these open and hash the data while the command waits. Last
 it shows what a round costs: of empty tasks the time, of MNIST's pixels the bytes that the scheduler sends.
