@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,27 @@ def test_a_scheduler_that_goes_ends_it_in_one_line_and_nothing_is_lost(
     assert process(*LBFGS, "--epochs", 200, "--resume").code == 0
     assert process(*LBFGS, "--epochs", 200, "--out", "whole.npy").code == 0
     assert (tmp_path / "weights.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_a_sweep_prints_what_it_knows_when_the_scheduler_goes(
+    process: Program, rows: Path, tmp_path: Path
+) -> None:
+    def groups_done(dask_scheduler: Any) -> int:
+        return sum(prefix.state_counts["memory"] for prefix in dask_scheduler.task_prefixes.values())
+
+    def kill() -> None:
+        with distributed.Client(made.address, set_as_default=False) as client:  # two are the workers' answers
+            until(lambda: client.run_on_scheduler(groups_done) > 2 + 1, "a group")
+        made.scheduler.kill()
+
+    with cluster(tmp_path / "dask", 1, 1) as made, ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(kill)
+        seeds = ",".join(map(str, range(60)))
+        done = process(*SWEEP, "--epochs", 1, "--seed", seeds, "--cluster", made.address, **PATIENT)
+        killed.result()
+    assert (done.code, done.err.count("\n")) == (5, 1), done.err
+    assert done.err.startswith("mnist-softmax: error: ")
+    assert done.out.startswith("interrupted; what is known so far:\nrank  accuracy")
 
 
 @pytest.mark.parametrize("where", ["a cluster", "local"])

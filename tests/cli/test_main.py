@@ -42,7 +42,7 @@ def test_no_help_imports_numpy_or_requests_or_tqdm() -> None:
         "for name in ('', *main.COMMANDS):\n"
         "    sys.argv = ['mnist-softmax', *name.split(), '--help']\n"
         "    assert main._run() == 0\n"
-        "    print(name, {'numpy', 'requests', 'tqdm', 'filelock'} & set(sys.modules), file=sys.stderr)"
+        "    print(name, {'numpy', 'requests', 'tqdm', 'filelock', 'dask', 'distributed'} & set(sys.modules), file=sys.stderr)"
     )
     done = python(code)
     assert done.returncode == 0, done.stderr
