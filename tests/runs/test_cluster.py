@@ -1,10 +1,11 @@
 """Sweeps and L-BFGS on real Dask clusters of processes on loopback: the same bits, or one line."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from clusters import Cluster, cluster, until
 from conftest import write_folder
+from threadpoolctl import threadpool_info
 
 pytest.importorskip("distributed")
 
@@ -104,6 +106,14 @@ def test_the_same_bits_from_tasks_of_any_size(
             assert weights(folder, found, settings=four, blocks_per_task=size) == alone
 
 
+def test_a_worker_has_one_blas_thread_for_good(folder: Path, tmp_path: Path) -> None:
+    environment: Any = {"OPENBLAS_NUM_THREADS": 2}
+    with cluster(tmp_path / "dask", 2, **environment) as made, joined(made) as found:
+        weights(folder, found, settings=of_lbfgs(epochs=1))
+        (libraries,) = found.client.run(threadpool_info).values()
+    assert {library["num_threads"] for library in libraries if library["user_api"] == "blas"} == {1}
+
+
 def test_the_order_of_the_sum_is_that_of_this_machine(tmp_path: Path) -> None:
     @dataclass
     class Written:  # the bits of a sum often do not show in which order it was added
@@ -171,7 +181,8 @@ def test_a_worker_that_is_killed_or_joins_changes_nothing(
     folder: Path, expected: bytes, expected_ranking: Any, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    with cluster(tmp_path / "dask", 1, 1) as made, joined(made, said) as found:
+    given_up: Any = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": 0}  # what a worker had when it died
+    with cluster(tmp_path / "dask", 1, 1, **given_up) as made, joined(made, said) as found:
         until(lambda: len(found.workers(PATIENCE)) == 2, "both workers")
         assert weights(folder, found, on_epoch=at_epoch(3, made.workers[0].kill)) == expected
         assert weights(folder, found, on_epoch=at_epoch(3, made.worker)) == expected
@@ -337,3 +348,19 @@ def test_other_data_at_the_same_place_is_not_used(tmp_path: Path) -> None:
     other_data = pytest.raises(ClusterError, match="other data in train-images-idx3-ubyte: expected SHA-256")
     with cluster(tmp_path / "dask", 1) as made, joined(made) as found, other_data:
         fit(split, of_lbfgs(), elsewhere=partial(passes.ClusterBlocks, found))
+
+
+def test_data_that_changes_where_a_worker_reads_it_is_not_used(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    here = open_split(data_dir=folder)
+    split = replace(here, source=replace(here.source, data_dir=tmp_path / "copy"))
+
+    def change() -> None:
+        with (tmp_path / "copy" / "train-images-idx3-ubyte").open("r+b") as file:
+            file.seek(16)
+            file.write(bytes(64))
+
+    changed = pytest.raises(ClusterError, match=r"no worker that can be used: .*changed")
+    with cluster(tmp_path / "dask", 1) as made, joined(made) as found, changed:
+        elsewhere = partial(passes.ClusterBlocks, found)
+        fit(split, of_lbfgs(), elsewhere=elsewhere, on_epoch=at_epoch(3, change))
