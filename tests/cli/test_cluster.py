@@ -69,24 +69,16 @@ def ended(process: Any, within: float) -> Finished:
 def test_the_files_and_the_ranking_are_those_of_this_machine(
     process: Program, rows: Path, tmp_path: Path
 ) -> None:
+    train, sweep = (*LBFGS, "--epochs", 6, "--out"), (*SWEEP, "--epochs", 1, "--json", "--out")
     with cluster(tmp_path / "dask", 1, 1) as made:
-        for arguments in ((*LBFGS, "--epochs", 6), (*SWEEP, "--epochs", 1, "--json", "--out")):
-            out = ["--out", "one.npy"] if arguments[0] == "train" else ["one.npy"]
-            alone = process(*arguments, *out)
-            together = process(*arguments, *out[:-1], "two.npy", "--cluster", made.address)
-            assert (alone.code, together.code) == (0, 0), together.err
-            assert (tmp_path / "one.npy").read_bytes() == (tmp_path / "two.npy").read_bytes()
-            if arguments[0] == "sweep":
-                assert together.out.replace("two.npy", "one.npy") == alone.out
-                assert together.err == alone.err == ""
-        by_machine = process(*LBFGS, "--epochs", 6, "--out", "three.npy", "--cluster", "local", timeout=120)
-        assert by_machine.code == 0, by_machine.err
-        assert (tmp_path / "three.npy").read_bytes() == process_bytes(process, tmp_path)
-
-
-def process_bytes(process: Program, folder: Path) -> bytes:
-    assert process(*LBFGS, "--epochs", 6, "--out", "four.npy").code == 0
-    return (folder / "four.npy").read_bytes()
+        for command, places in ((train, [made.address, "local"]), (sweep, [made.address])):
+            alone = process(*command, "one.npy")
+            for place in places:
+                together = process(*command, "two.npy", "--cluster", place, timeout=120)
+                assert (alone.code, together.code) == (0, 0), together.err
+                assert (tmp_path / "one.npy").read_bytes() == (tmp_path / "two.npy").read_bytes()
+        assert together.out.replace("two.npy", "one.npy") == alone.out
+        assert together.err == alone.err == ""
 
 
 def test_bars_count_the_rows_on_a_terminal(rows: Path, tmp_path: Path) -> None:
