@@ -299,7 +299,7 @@ def test_another_process_at_the_address_of_a_worker_is_checked_too(
     assert said[0].startswith(f"worker not used: {address}: other version of blas")
 
 
-def test_only_workers_with_another_version_or_no_data(folder: Path, tmp_path: Path) -> None:
+def test_only_workers_with_another_blas(folder: Path, tmp_path: Path) -> None:
     said: list[str] = []
     with cluster(tmp_path / "dask") as made, joined(made, said) as found:
         made.worker(**OTHER_BLAS)
@@ -364,3 +364,13 @@ def test_data_that_changes_where_a_worker_reads_it_is_not_used(folder: Path, tmp
     with cluster(tmp_path / "dask", 1) as made, joined(made) as found, changed:
         elsewhere = partial(passes.ClusterBlocks, found)
         fit(split, of_lbfgs(), elsewhere=elsewhere, on_epoch=at_epoch(3, change))
+
+
+def test_a_worker_without_the_data_is_named(folder: Path, tmp_path: Path) -> None:
+    here, said = open_split(data_dir=folder), list[str]()
+    split = replace(here, source=replace(here.source, data_dir=tmp_path / "none"))
+    missing = pytest.raises(ClusterError, match=r"no worker that can be used: .*none")
+    with cluster(tmp_path / "dask", 1) as made, joined(made, said) as found, missing:
+        fit(split, of_lbfgs(), elsewhere=partial(passes.ClusterBlocks, found))
+    assert len(said) == 1
+    assert said[0].startswith("worker not used: tcp://127.0.0.1:")
