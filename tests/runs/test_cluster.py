@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from clusters import Cluster, cluster, until
 from conftest import write_folder
@@ -275,6 +276,19 @@ def test_a_worker_with_another_blas_that_joins_late_is_named_and_not_used(
         assert len(said) == 1, said
         assert said[0].split(": ")[1] in late
         assert "other version of blas" in said[0]
+
+
+def test_a_worker_whose_numpy_uses_other_instructions_is_named_and_not_used(
+    folder: Path, expected: bytes, tmp_path: Path
+) -> None:
+    choices = {"X86_V3", "AVX2"} & set(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
+    said: list[str] = []
+    with cluster(tmp_path / "dask", 1) as made, joined(made, said) as found:
+        until(lambda: found.workers(PATIENCE), "the first worker")
+        made.worker(NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX2 FMA3 AVX512F AVX512_SKX")
+        until(lambda: len(found.workers(PATIENCE)) == 2, "the other worker")
+        assert weights(folder, found) == expected
+    assert ["other version of the arithmetic of NumPy" in line for line in said] == [True] * bool(choices)
 
 
 def test_another_process_at_the_address_of_a_worker_is_checked_too(

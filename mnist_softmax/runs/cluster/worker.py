@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from hashlib import sha256
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from mnist_softmax.features.prepare import prepare
 from mnist_softmax.records.receipt import versions
 from mnist_softmax.runs.cluster.connection import CACHE_VARIABLE, Connection
 from mnist_softmax.runs.cluster.crew import Crew, Hand, UnfitError
+from mnist_softmax.training.lbfgs import sum_of_block
 
 Result = TypeVar("Result")
 
@@ -34,7 +36,7 @@ class Job:
 
     Attributes
     ----------
-    versions : of all that affects the bits of a result, as in a receipt; sorted pairs.
+    versions : of all that affects the bits of a result, as in a receipt, and `_arithmetic`; sorted pairs.
     source : a dataset, which the worker has in a cache of its own, or an absolute path that it sees.
     files : name and SHA-256 of the unpacked files of the split "train"; sorted pairs.
     features : a chain of feature steps.
@@ -47,9 +49,9 @@ class Job:
 
     @classmethod
     def of(cls, split: Split, features: Sequence[str]) -> "Job":
-        """The job of training on a split, with the versions of this process."""
+        """The job of training on a split, with the versions and the arithmetic of this process."""
         source = Source(split.source.dataset, split.source.data_dir and split.source.data_dir.absolute())
-        return cls(_items(versions()), source, _items(split.files), tuple(features))
+        return cls(_items(_own_versions()), source, _items(split.files), tuple(features))
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def _ready(job: Job, _: object) -> None:
 
 def _opened(job: Job) -> Opened:
     with _lock:  # threads that begin together open the data once
+        _one_blas_thread()
         for name, expected in job.versions:
             found = _own_versions().get(name)
             if found != expected:
@@ -104,9 +107,23 @@ def _opened(job: Job) -> Opened:
 
 
 @cache
-def _own_versions() -> dict[str, str]:
+def _one_blas_thread() -> None:
     _for_good.enter_context(blas.one_thread())
-    return versions()
+
+
+@cache
+def _own_versions() -> dict[str, str]:
+    return {**versions(), "the arithmetic of NumPy": _arithmetic()}
+
+
+def _arithmetic() -> str:
+    """What a sum over made-up rows gives: NumPy chooses its own instructions by the type of the processor."""
+    rows = np.arange(512, dtype=np.uint32)
+    stored = (rows[:, None] * np.arange(1, 785) % 251).astype(np.uint8)
+    V = ((np.arange(7850) * 37 % 101 - 50) / 512).astype(np.float32).reshape(10, 785)
+    with blas.one_thread():
+        total = sum_of_block(stored, (rows % 10).astype(np.uint8), rows, V, 255.0)
+    return sha256(total.product.tobytes() + np.float64(total.nats).tobytes()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=2)
