@@ -114,10 +114,11 @@ class Crew:
         It waits for a fit worker, and at first, as long as the patience, for the answers of all.
         """
         self._begin()
-        while not self._fit or (self._asked and time.monotonic() < self._all_until):
+        while True:
             self._look()
+            if self._fit and not (self._asked and time.monotonic() < self._all_until):
+                return sum(self._fit.values())
             self._next_event()
-        return sum(self._fit.values())
 
     def results(self, units: Sequence[Unit], on_rows: OnRows = lambda _: None) -> Iterator[tuple[int, Any]]:
         """Have units of work done; yield the number and the result of each as it comes.
