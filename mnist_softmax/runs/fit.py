@@ -159,7 +159,11 @@ def _epochs(
 
 
 def _scores(blocks: Blocks, parameters: NDArray[np.float32], settings: Settings) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy over all rows trained on; gradient descent needs little memory."""
+    """Mean cross-entropy and accuracy over all rows trained on.
+
+    In blocks, for several threads or machines, where L-BFGS has used these already; one thread needs less
+    memory.
+    """
     if settings.solver == "lbfgs":
         tally = blocks.total(tally_of_block, parameters)
     else:

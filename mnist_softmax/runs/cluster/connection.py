@@ -73,7 +73,8 @@ def connected(
     address : such as ``tcp://host:8786``; "local" starts a cluster of one worker for each core.
     cache_dir : where the workers of "local" find datasets.
 
-    The patience is that of Dask's configuration, ``distributed.comm.timeouts.connect``.
+    The patience is that of Dask's configuration, ``distributed.comm.timeouts.connect``. From here on Dask
+    logs nothing in this process.
 
     Raises
     ------
@@ -112,17 +113,17 @@ def _client(address: str, patience: float) -> Any:
     """
     from distributed import Client
 
-    connected: Future[Any] = Future()
+    made: Future[Any] = Future()
 
     def connect() -> None:
         try:
-            connected.set_result(Client(address, timeout=patience, set_as_default=False))
+            made.set_result(Client(address, timeout=patience, set_as_default=False))
         except Exception as error:  # noqa: BLE001  # what listens there may be anything, and say anything
-            connected.set_exception(error)
+            made.set_exception(error)
 
     threading.Thread(target=connect, daemon=True).start()
     try:
-        return connected.result(timeout=patience + _CLOSE_SECONDS)
+        return made.result(timeout=patience + _CLOSE_SECONDS)
     except (TypeError, RuntimeError, ImportError) as error:  # no certificates, encryption required, versions
         raise UsageError("cannot connect", address, got=error) from error
     except Exception as error:

@@ -97,7 +97,7 @@ class ClusterBlocks(Blocks):
         """
         crew, seats = self._seats
         if crew != hand.crew:
-            seats = [hand.submit(_seat, number) for number in range(len(hand.crew))]
+            seats = [hand.submit(_take_seat, number) for number in range(len(hand.crew))]
             self._seats = hand.crew, seats
         return seats
 
@@ -112,12 +112,12 @@ def _kept(round_: _Round) -> _Round:
     return round_
 
 
-def _seat(number: int) -> int:
+def _take_seat(number: int) -> int:
     """Nothing but a place."""
     return number
 
 
-def _part(start: int, stop: int, _: int, shared: _Round) -> Any:
+def _part(start: int, stop: int, _seat: int, shared: _Round) -> Any:
     return run(shared.job, _sum, shared, start, stop)
 
 

@@ -3,7 +3,7 @@
 import os
 import pickle
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -86,7 +86,8 @@ def run(job: Job, function: Callable[..., Result], *arguments: Any) -> Result:
         result = function(opened, *arguments)
         opening.check_unchanged(opened.split)
     except (MnistSoftmaxError, OSError, MemoryError) as error:
-        forget()
+        with _lock:
+            _verified.cache_clear()  # what is there may have changed
         raise UnfitError(get_worker().address, str(error) or "not enough memory") from None
     return result
 
@@ -128,9 +129,9 @@ def _arithmetic() -> str:
 
 @lru_cache(maxsize=2)
 def _verified(job: Job) -> Opened:
-    source, cache = job.source, os.environ.get(CACHE_VARIABLE)
+    source, folder = job.source, os.environ.get(CACHE_VARIABLE)
     split = opening.open_split(
-        source.dataset, "train", data_dir=source.data_dir, cache_dir=cache, offline=True
+        source.dataset, "train", data_dir=source.data_dir, cache_dir=folder, offline=True
     )
     for name, expected in job.files:
         found = split.files.get(name)
@@ -139,11 +140,5 @@ def _verified(job: Job) -> Opened:
     return Opened(split, prepare(split.images, split.height, split.width, job.features))
 
 
-def forget() -> None:
-    """Open the data again for the next task: what is there may have changed."""
-    with _lock:
-        _verified.cache_clear()
-
-
-def _items(table: Any) -> tuple[tuple[str, str], ...]:
+def _items(table: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(table.items()))
