@@ -69,7 +69,7 @@ class _Running:
 
 def _keys(function: Callable[..., Any], count: int) -> list[str]:
     """Names of tasks that nobody else has; Dask's own are longer, and each is sent ten times."""
-    return [f"{function.__name__.strip('_')}-{token_urlsafe(9)}" for _ in range(count)]
+    return [f"{function.__name__.strip('_')}-{token_urlsafe(6)}" for _ in range(count)]
 
 
 class UnfitError(Exception):

@@ -1,10 +1,13 @@
 """A sweep whose groups of models are trained by the workers of a cluster."""
 
+import math
 import pickle
 import zlib
 from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from mnist_softmax.data.split import Split
 from mnist_softmax.rows import OnRows
@@ -35,7 +38,7 @@ def sweep(
     passes = [group[0].row_passes(len(split.labels)) * len(group) for group in groups]
     for number, outcomes in crew(connection, job).results([partial(_unit, job, group) for group in groups]):
         on_rows(passes[number])
-        yield [Outcome(settings, *of_one) for settings, of_one in zip(groups[number], outcomes, strict=True)]
+        yield _unpacked(groups[number], *outcomes)
 
 
 def _unit(job: Job, group: Sequence[Settings], hand: Hand) -> Any:
@@ -43,14 +46,26 @@ def _unit(job: Job, group: Sequence[Settings], hand: Hand) -> Any:
     return hand.submit(_train, zlib.compress(pickle.dumps((job, group))))
 
 
-def _train(packed: bytes) -> list[tuple[Any, ...]]:
+def _train(packed: bytes) -> tuple[int, bytes]:
     job, group = pickle.loads(zlib.decompress(packed))  # noqa: S301  # Dask has unpickled it before
     return run(job, _last, group)
 
 
-def _last(opened: Opened, group: Sequence[Settings]) -> list[tuple[Any, ...]]:
-    """The outcomes after the last epoch, without their settings."""
+def _last(opened: Opened, group: Sequence[Settings]) -> tuple[int, bytes]:
+    """The last epoch, and the losses and the accuracies after it, NaN if diverged, (2, K) float64."""
     outcomes: list[Outcome] = []
     for outcomes in train_group(opened.split, opened.stored, group, threads=1):  # noqa: B007
         pass
-    return [(o.epoch, o.validation_loss, o.validation_accuracy, o.diverged) for o in outcomes]
+    scores = [[o.validation_loss for o in outcomes], [o.validation_accuracy for o in outcomes]]
+    return outcomes[0].epoch, np.array(scores, np.float64).tobytes()
+
+
+def _unpacked(group: Sequence[Settings], epoch: int, scores: bytes) -> list[Outcome]:
+    return [
+        Outcome(settings, epoch, diverged=True)
+        if math.isnan(loss)
+        else Outcome(settings, epoch, loss, accuracy)
+        for settings, loss, accuracy in zip(
+            group, *np.frombuffer(scores).reshape(2, -1).tolist(), strict=True
+        )
+    ]
